@@ -1,0 +1,1 @@
+"""Where photos come from, and whether to trust them."""

@@ -1,0 +1,36 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache, data, weights or credentials."""
+    monkeypatch.setenv("DOGBREED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("DOGBREED_KAGGLE_ROOT", str(tmp_path_factory.getbasetemp() / "no-kaggle"))
+    for name in ("DOGBREED_DATA", "DOGBREED_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and weights; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("DOGBREED_SHARED", Path(__file__).resolve().parents[2] / "shared")).resolve()
+    if not (folder / "data").is_dir():
+        pytest.skip("no real data here: set DOGBREED_SHARED")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(0)
