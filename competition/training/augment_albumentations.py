@@ -1,0 +1,96 @@
+"""The augmentations of ``augment.py`` on albumentations 2.0.8, its last MIT release."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from competition.training.augment import Strength, checked_photo, colour_spans
+
+
+@dataclass(frozen=True)
+class AlbumentationsAugment:
+    """``Strength`` as an albumentations pipeline, on uint8 throughout."""
+
+    name: str
+    size: int
+    strength: Strength
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """See ``Augment``."""
+        # albumentations keeps random states of its own. Handing it ours costs microseconds; reseeding, far more.
+        self._pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        return np.ascontiguousarray(self._pipeline(image=checked_photo(image))["image"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Only the numbers travel to another process; the pipeline is built there."""
+        return {"name": self.name, "size": self.size, "strength": self.strength}
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before the import: it would ask a server for updates
+        import albumentations as A  # noqa: N812 - its documented short name
+
+        return A.Compose([*self._geometry(A), *self._colour(A), *self._damage(A)])
+
+    def _geometry(self, A: Any) -> list[Any]:
+        import cv2
+
+        s = self.strength
+        steps = [
+            A.RandomResizedCrop(
+                (self.size, self.size),
+                scale=s.crop,
+                ratio=s.ratio,
+                interpolation=cv2.INTER_CUBIC,
+                area_for_downscale="image",
+            ),
+            A.HorizontalFlip(p=0.5),
+        ]
+        if s.move:
+            steps.append(
+                A.Affine(
+                    translate_percent=(-s.shift, s.shift),
+                    scale=(1 - s.zoom, 1 + s.zoom),
+                    keep_ratio=True,
+                    rotate=(-s.rotate, s.rotate),
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    p=s.move,
+                )
+            )
+        return steps
+
+    def _colour(self, A: Any) -> list[Any]:
+        s = self.strength
+        steps = []
+        if s.jitter:
+            ranges = {key: (1 - span, 1 + span) for key, span in colour_spans(s).items()}
+            steps.append(A.ColorJitter(**ranges, hue=(-s.hue, s.hue), p=s.jitter))
+        if s.grey:
+            steps.append(A.ToGray(p=s.grey))
+        return steps
+
+    def _damage(self, A: Any) -> list[Any]:
+        s = self.strength
+        steps = []
+        if s.blur:
+            steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, s.blur_sigma), p=s.blur))
+        if s.noise:
+            # One draw for the three channels: a third of the time, and film grain rather than colour speckle.
+            steps.append(A.GaussNoise(std_range=(0.2 * s.noise_std, s.noise_std), per_channel=False, p=s.noise))
+        if s.dropout:
+            steps.append(
+                A.CoarseDropout(
+                    num_holes_range=s.holes,
+                    hole_height_range=s.hole_side,
+                    hole_width_range=s.hole_side,
+                    fill=128,
+                    p=s.dropout,
+                )
+            )
+        return steps
