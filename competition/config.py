@@ -151,3 +151,137 @@ class ProbeConfig(Config):
         self._require(self.batch_size >= 1, "batch_size", "1 or more")
         kinds = ("auto", "float32", "bfloat16", "float16")
         self._require(self.precision in kinds, "precision", " or ".join(kinds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Config):
+    """Fine-tuning of one backbone (or training it from scratch) with ``competition.training.learner``.
+
+    Attributes:
+        backbone: timm name or the name of a folder of weights.
+        pretrained: start from the backbone's weights; False draws new ones (training from scratch).
+        head_from: where the head starts: ``probe`` (the linear probe's solution), ``imagenet`` (the backbone's own
+            classifier, for the classes it knows) or ``fresh`` (timm's initialisation).
+        unfreeze: what trains after the frozen epochs: ``all``, ``head``, or a number of layer groups before the head.
+        freeze_norm: batch-norm layers keep the statistics they came with, also where their neighbours train.
+        image_size: side of the input in pixels.
+        progressive: sides for equal stretches of the epochs, smallest first, as in EfficientNetV2; empty keeps
+            ``image_size`` throughout, and validation is always at ``image_size``.
+        epochs: epochs with ``unfreeze`` trainable.
+        freeze_epochs: epochs before those in which the head alone trains.
+        batch_size: photos per forward pass and process.
+        accumulate: forward passes per optimiser step.
+        optimiser: ``adamw`` or ``sgd`` (Nesterov).
+        lr: peak rate of the layers below the head (the deepest group; ``layer_decay`` lowers it towards the input).
+        head_lr: peak rate of the head.
+        layer_decay: factor of the rate from one layer group to the next below it, timm's layer decay; 1 turns it off.
+        weight_decay: decoupled; never on norms and biases.
+        momentum: of SGD, or Adam's first beta.
+        schedule: ``one_cycle``, ``cosine`` (with warm-up) or ``constant`` (with warm-up).
+        warmup_epochs: epochs of linear warm-up of ``cosine`` and ``constant``; the rise of ``one_cycle``.
+        final_lr: rate at the end, as a share of the peak.
+        smoothing: label smoothing in [0, 1).
+        mixup: alpha of mixup's Beta distribution; 0 turns it off.
+        cutmix: alpha of CutMix's; 0 turns it off. With both, each batch draws one of them.
+        mix_probability: share of batches that are mixed.
+        ema_decay: decay of the moving average of the weights, warmed up; 0 turns it off.
+        clip_grad: largest norm of the gradient; 0 turns clipping off.
+        drop_rate: dropout before the head.
+        drop_path_rate: stochastic depth.
+        augment: ``none``, ``light``, ``medium`` or ``strong``.
+        augment_backend: ``albumentations`` or ``torchvision``.
+        precision: ``auto`` (half precision on a GPU, float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``.
+        channels_last: memory format of images and convolutions.
+        compile: run the model through ``torch.compile``.
+        patience: epochs without a better validation log loss before the fold stops; 0 never stops early.
+        views: views predicted and kept after training; the fold's score uses ``identity`` and, where listed, ``hflip``.
+        cache: keep decoded training photos in one memory-mapped file.
+        needs_gpu: refuse to start on a CPU unless ``device`` says so.
+    """
+
+    backbone: str = "tf_efficientnetv2_b0"
+    pretrained: bool = True
+    head_from: str = "fresh"
+    unfreeze: str = "all"
+    freeze_norm: bool = False
+    image_size: int = 224
+    progressive: tuple[int, ...] = ()
+    epochs: int = 5
+    freeze_epochs: int = 1
+    batch_size: int = 32
+    accumulate: int = 1
+    optimiser: str = "adamw"
+    lr: float = 2e-4
+    head_lr: float = 1e-3
+    layer_decay: float = 0.8
+    weight_decay: float = 0.02
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.5
+    final_lr: float = 0.01
+    smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
+    ema_decay: float = 0.999
+    clip_grad: float = 1.0
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    augment: str = "light"
+    augment_backend: str = "albumentations"
+    precision: str = "auto"
+    channels_last: bool = False
+    compile: bool = False
+    patience: int = 0
+    views: tuple[str, ...] = ("identity", "hflip")
+    cache: bool = True
+    needs_gpu: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.views:
+            view(name)
+        self._require("identity" in self.views, "views", "identity among them")
+        self._require_choices()
+        self._require_ranges()
+
+    def _require_choices(self) -> None:
+        choices = {
+            "head_from": ("probe", "imagenet", "fresh"),
+            "optimiser": ("adamw", "sgd"),
+            "schedule": ("one_cycle", "cosine", "constant"),
+            "augment": ("none", "light", "medium", "strong"),
+            "augment_backend": ("albumentations", "torchvision"),
+            "precision": ("auto", "float32", "bfloat16", "float16"),
+        }
+        for key, known in choices.items():
+            self._require(getattr(self, key) in known, key, " or ".join(known))
+        names = self.unfreeze in ("all", "head")
+        self._require(
+            names or (self.unfreeze.isdecimal() and int(self.unfreeze) > 0), "unfreeze", "all, head or a number"
+        )
+        self._require(self.pretrained or self.head_from == "fresh", "head_from", "fresh when pretrained=False")
+
+    def _require_ranges(self) -> None:
+        for key in ("image_size", "batch_size", "accumulate"):
+            self._require(getattr(self, key) >= 1, key, "1 or more")
+        for key in (
+            "epochs",
+            "freeze_epochs",
+            "warmup_epochs",
+            "patience",
+            "weight_decay",
+            "mixup",
+            "cutmix",
+            "clip_grad",
+        ):
+            self._require(getattr(self, key) >= 0, key, "0 or more")
+        for key in ("smoothing", "ema_decay", "drop_rate", "drop_path_rate", "momentum"):
+            self._require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")
+        for key in ("layer_decay", "final_lr"):
+            self._require(0 < getattr(self, key) <= 1, key, "above 0 and at most 1")
+        for key in ("lr", "head_lr"):
+            self._require(getattr(self, key) > 0, key, "above 0")
+        self._require(0 <= self.mix_probability <= 1, "mix_probability", "between 0 and 1")
+        self._require(self.epochs + self.freeze_epochs >= 1, "epochs", "1 or more (or freeze_epochs)")
+        self._require(all(side >= 1 for side in self.progressive), "progressive", "sides in pixels")
