@@ -1,0 +1,36 @@
+"""EfficientNetV2-B0 at 224 pixels: the small one, for a GPU with an hour to spare and for trying ideas.
+
+Command: dogbreed run --recipe effnetv2_b0_224 --data DATA --weights WEIGHTS --run-dir runs/effnetv2_b0_224
+Cost: not measured yet.
+Score: not measured yet.
+
+Pictures grow with the epochs, as the network was trained itself (EfficientNetV2, arXiv:2104.00298).
+"""
+
+from competition.config import TrainConfig
+
+CONFIG = TrainConfig(
+    backbone="tf_efficientnetv2_b0",
+    head_from="probe",
+    image_size=224,
+    progressive=(160, 192, 224),
+    freeze_epochs=0,
+    epochs=12,
+    batch_size=64,
+    lr=4e-4,
+    head_lr=4e-4,
+    layer_decay=0.8,
+    weight_decay=0.02,
+    schedule="cosine",
+    warmup_epochs=1,
+    smoothing=0.1,
+    mixup=0.1,
+    cutmix=0.5,
+    mix_probability=0.5,
+    ema_decay=0.999,
+    drop_rate=0.2,
+    drop_path_rate=0.1,
+    augment="medium",
+    channels_last=True,
+    needs_gpu=True,
+)

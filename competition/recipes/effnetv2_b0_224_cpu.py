@@ -1,0 +1,34 @@
+"""EfficientNetV2-B0 from the probe's head, a few epochs: fine-tuning that two CPU cores finish.
+
+Command: dogbreed train effnetv2_b0_224_cpu --fold 0 --data DATA --weights WEIGHTS --run-dir runs/effnetv2_b0_224_cpu
+Cost: not measured yet.
+Score: not measured yet.
+
+The head starts from the linear probe's solution, so no epochs are spent frozen, and the batch norms keep ImageNet's
+statistics: batches of 32 photos would estimate them worse, and without their gradient a step is cheaper.
+"""
+
+from competition.config import TrainConfig
+
+CONFIG = TrainConfig(
+    backbone="tf_efficientnetv2_b0",
+    head_from="probe",
+    unfreeze="all",
+    freeze_norm=True,
+    image_size=224,
+    freeze_epochs=0,
+    epochs=3,
+    batch_size=32,
+    lr=2e-4,
+    head_lr=2e-4,
+    layer_decay=0.8,
+    weight_decay=0.02,
+    schedule="cosine",
+    warmup_epochs=0.3,
+    smoothing=0.0,
+    ema_decay=0.995,
+    drop_rate=0.2,
+    augment="light",
+    channels_last=True,
+    device="cpu",
+)

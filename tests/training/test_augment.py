@@ -1,0 +1,134 @@
+"""What every augmentation must keep (size, type, determinism), and that strength grows with the name."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+
+from competition.errors import UsageError
+from competition.training.augment import BACKENDS, STRENGTHS, CentreSquare, draw_augment_sheet, make_augment
+
+EVERY = list(product(STRENGTHS, BACKENDS))
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    """A smooth picture, not mirror-symmetric, wider than high."""
+    y, x = np.mgrid[0:72, 0:100]
+    return np.stack([x * 2, y * 3, (x + y) % 128], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("name", "backend"), EVERY)
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_square_of_uint8_comes_out_and_the_photo_stays(
+    photo: np.ndarray, name: str, backend: str, size: int, rng: np.random.Generator
+) -> None:
+    before = photo.copy()
+    augment = make_augment(name, size, backend)
+    assert (augment.name, augment.size) == (name, size)
+    for _ in range(10):
+        drawn = augment(photo, rng)
+        assert drawn.shape == (size, size, 3)
+        assert drawn.dtype == np.uint8
+        assert drawn.flags.c_contiguous
+    np.testing.assert_array_equal(photo, before)
+
+
+@pytest.mark.parametrize(("name", "backend"), EVERY)
+def test_the_generator_decides_everything(photo: np.ndarray, name: str, backend: str) -> None:
+    """The same seed gives the same draws, in a fresh pipeline and after other draws, whatever global chance does."""
+    augment = make_augment(name, 48, backend)
+    first = [augment(photo, np.random.default_rng([7, i])) for i in range(12)]
+    np.random.seed(99)  # noqa: NPY002 - the point is that it does not matter
+    again = pickle.loads(pickle.dumps(make_augment(name, 48, backend)))
+    for i in reversed(range(12)):
+        np.testing.assert_array_equal(again(photo, np.random.default_rng([7, i])), first[i])
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in EVERY if pair[0] != "none"])
+def test_draws_differ_and_advance_the_generator(photo: np.ndarray, name: str, backend: str) -> None:
+    augment, rng = make_augment(name, 48, backend), np.random.default_rng(0)
+    draws = [augment(photo, rng).tobytes() for _ in range(8)]
+    assert len(set(draws)) == len(draws)
+
+
+def test_torch_keeps_its_own_random_state(photo: np.ndarray) -> None:
+    import torch
+
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    make_augment("strong", 48, "torchvision")(photo, np.random.default_rng(0))
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_name_pulls_harder_than_the_one_before(backend: str) -> None:
+    """Mean distance from the photo over many draws of a picture that has structure at every place."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    photo = coarse.repeat(16, axis=0).repeat(16, axis=1)
+    distances = []
+    for name in STRENGTHS:
+        augment = make_augment(name, 96, backend)
+        draws = [augment(photo, np.random.default_rng([5, i])).astype(float) for i in range(150)]
+        mirrored = photo[:, ::-1]  # a flip alone is in all of them
+        distances.append(np.mean([min(abs(d - photo).mean(), abs(d - mirrored).mean()) for d in draws]))
+    assert distances[0] == 0
+    assert all(softer < harder for softer, harder in pairwise(distances)), distances
+
+
+def test_none_is_the_centre_square(photo: np.ndarray, rng: np.random.Generator) -> None:
+    np.testing.assert_array_equal(CentreSquare(72)(photo, rng), photo[:, 14:86])
+    state = rng.bit_generator.state
+    half = CentreSquare(36)(photo, rng)
+    expected = photo[:, 14:86].reshape(36, 2, 36, 2, 3).mean(axis=(1, 3))
+    assert np.abs(half - expected).max() <= 1
+    assert rng.bit_generator.state == state
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_borders_are_mirrored_not_blackened(backend: str) -> None:
+    """On a white photo nothing but jitter, noise and the grey holes can darken a pixel."""
+    white = np.full((80, 80, 3), 255, np.uint8)
+    augment = make_augment("strong", 64, backend)
+    darkest = min(augment(white, np.random.default_rng([2, i])).min() for i in range(80))
+    assert darkest > 40
+
+
+@pytest.mark.parametrize("bad", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
+@pytest.mark.parametrize(("name", "backend"), EVERY)
+def test_what_is_no_photo_is_refused(bad: np.ndarray, name: str, backend: str, rng: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match="expected a uint8 image"):
+        make_augment(name, 32, backend)(bad, rng)
+
+
+def test_a_photo_of_one_pixel_passes(rng: np.random.Generator) -> None:
+    for name, backend in EVERY:
+        assert make_augment(name, 32, backend)(np.full((1, 1, 3), 9, np.uint8), rng).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("mediun", 64), "did you mean 'medium'"),
+        (("medium", 64, "torchvison"), "did you mean 'torchvision'"),
+        (("medium", 0), "1 or more"),
+    ],
+)
+def test_typos_are_offered(arguments: tuple, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_augment(*arguments)
+
+
+def test_the_sheet_holds_the_original_and_every_draw(photo: np.ndarray) -> None:
+    sheet = draw_augment_sheet(photo, draws=3, size=40)
+    original = CentreSquare(40)(photo, np.random.default_rng())
+    for row in range(len(STRENGTHS)):
+        top = 24 + row * 46
+        np.testing.assert_array_equal(sheet[top : top + 40, 96:136], original)
+    drawn = make_augment("light", 40)(photo, np.random.default_rng([0, 1]))
+    np.testing.assert_array_equal(sheet[70:110, 142:182], drawn)
