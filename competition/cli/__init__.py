@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import data
+from competition.cli import blend, data, submission
 
 app = typer.Typer(
     name="dogbreed",
@@ -19,6 +19,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(submission.app, name="submission")
+app.command()(blend.blend)
 
 
 @app.callback()

@@ -52,6 +52,19 @@ class SubmissionReport:
         """Whether the file would be accepted."""
         return not self.errors
 
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "path": str(self.path),
+            "ok": self.ok,
+            "errors": list(self.errors),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "rows": self.rows,
+            "digest": self.digest,
+            "mean_confidence": None if math.isnan(self.mean_confidence) else self.mean_confidence,
+        }
+
     def raise_if_invalid(self) -> None:
         """Stop with one line that names every kind of error.
 

@@ -1,0 +1,47 @@
+"""``dogbreed blend``: several runs into one submission, scored by nested cross-validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from competition.prediction.ensemble import BlendStudy
+
+
+def blend(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, at least two, made with the same folds.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the blend; it can be reported and blended like a run.")],
+    data: Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="A method by name, or 'auto' for the simplest that ties.")
+    ] = "auto",
+    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = Path(
+        "submissions/ledger.csv"
+    ),
+) -> None:
+    """Blend runs: each way to combine them is scored by nested CV, the simplest that ties with the best is taken."""
+    from competition.console import say
+    from competition.data.layout import load_data
+    from competition.prediction.blend_run import blend_runs
+
+    competition = load_data(data)
+    found, report = blend_runs(list(runs), competition, out, method)
+    print_study(found)
+    if report is None:
+        say(f"the runs have no test predictions: no submission was written; the blend lies in {out}")
+        return
+    from competition.cli.submission import print_report, record
+
+    print_report(report)
+    record(report.path, out, competition, ledger)
+
+
+def print_study(found: BlendStudy) -> None:
+    """Print members, methods and the curve as tables, and what was taken and why."""
+    from competition.prediction.blend_text import study_lines
+
+    for line in study_lines(found):
+        print(line)

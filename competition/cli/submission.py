@@ -1,0 +1,114 @@
+"""``dogbreed submission``: check a file, ask the doctor, keep the ledger, grade a split offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from competition.data.layout import CompetitionData
+    from competition.prediction.checker import SubmissionReport
+
+app = typer.Typer(help="Check, examine and record submissions before one of the day's is spent.", no_args_is_help=True)
+
+_LEDGER = Path("submissions/ledger.csv")
+File = Annotated[Path, typer.Argument(help="The submission (CSV).")]
+Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
+Sample = Annotated[Path | None, typer.Option("--sample", help="A sample_submission.csv, instead of --data.")]
+LedgerFile = Annotated[Path, typer.Option("--ledger", help="The ledger.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def check(file: File, data: Data = None, sample: Sample = None, as_json: AsJson = False) -> None:
+    """Check a file by the rules that Kaggle applies; exit 1 when it would be refused."""
+    from competition.data.layout import load_data
+    from competition.prediction.checker import check_submission
+
+    report = check_submission(file, sample if sample is not None else load_data(data, need_labels=False))
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print_report(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(ledger: LedgerFile = _LEDGER, as_json: AsJson = False) -> None:
+    """Show the ledger: what was written, what it was expected to score, what it scored."""
+    from competition.prediction.ledger import Ledger
+    from competition.prediction.ledger_text import ledger_lines
+
+    entries = Ledger(ledger).entries()
+    if as_json:
+        print(json.dumps([entry.to_dict() for entry in entries], indent=2))
+        return
+    for line in ledger_lines(entries):
+        print(line)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="The submission, its name in the ledger, or its digest.")],
+    public: Annotated[float | None, typer.Argument(help="Public score, log loss.")] = None,
+    private: Annotated[float | None, typer.Option("--private", help="Private score, log loss.")] = None,
+    ledger: LedgerFile = _LEDGER,
+) -> None:
+    """Write down what the leaderboard said."""
+    from competition.errors import UsageError
+    from competition.prediction.ledger import Ledger
+    from competition.prediction.ledger_text import verdict
+
+    if public is None and private is None:
+        raise UsageError("give a score: dogbreed submission score FILE 0.123")
+    entry = Ledger(ledger).score(file, public, private)
+    print(f"{entry.file}: {verdict(entry)}")
+
+
+@app.command("record")
+def record_(
+    file: File,
+    run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
+    data: Data = None,
+    ledger: LedgerFile = _LEDGER,
+    note: Annotated[str, typer.Option("--note", help="Anything worth remembering.")] = "",
+) -> None:
+    """Add a submission to the ledger."""
+    from competition.data.layout import load_data
+
+    record(file, run, load_data(data), ledger, note)
+
+
+@app.command()
+def grade(
+    file: File,
+    answers: Annotated[Path, typer.Option("--answers", help="CSV with the columns id and breed.")],
+    as_json: AsJson = False,
+) -> None:
+    """Grade a file offline against known breeds, in the manner of an independent grader."""
+    from competition.prediction.grader import grade as grade_file
+
+    value = grade_file(file, answers)
+    print(json.dumps({"log_loss": value}) if as_json else f"log loss {value:.5f}")
+
+
+def print_report(report: SubmissionReport) -> None:
+    """Print what the checker found: errors, warnings, notes, and the verdict."""
+    for title, lines in (("error", report.errors), ("warning", report.warnings), ("note", report.notes)):
+        for line in lines:
+            print(f"{title}: {line}")
+    print(f"{report.path}: {'valid' if report.ok else 'NOT valid'}, {report.rows:,} rows")
+
+
+def record(file: Path, run: Path, data: CompetitionData, ledger: Path, note: str = "") -> None:
+    """Add the row and print it; a byte-identical earlier submission is pointed out."""
+    from competition.prediction.ledger import Ledger
+    from competition.prediction.ledger_text import record_lines
+    from competition.prediction.records import record_submission
+
+    for line in record_lines(*record_submission(file, run, data, Ledger(ledger), note)):
+        print(line)

@@ -1,0 +1,200 @@
+"""``submissions/ledger.csv``: one row per written submission, and what the leaderboard said about it later."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from competition.errors import DataError, UsageError
+from competition.files import digest_of_file, explain_disk_errors, write_csv
+
+DEFAULT = Path("submissions") / "ledger.csv"
+_NUMBERS = ("oof_log_loss", "interval_low", "interval_high", "public_score", "private_score")
+_LISTS = ("members", "weights", "config_digests")
+_SEPARATOR = ";"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One written submission.
+
+    Attributes:
+        file: name or path relative to the ledger's folder; never an absolute one.
+        digest: SHA-256 of the file's content, first 16 hex digits.
+        written: UTC, ISO 8601.
+        rows: test photos in it.
+        method: ``run`` for a single run, otherwise how the members were combined.
+        members: names of the runs.
+        weights: of the members, in the same order.
+        config_digests: of the members' configurations, in the same order.
+        commit: of the kit, empty when it is not known.
+        oof_log_loss: out of fold (nested for a blend), nats; NaN when it is not known.
+        interval_low: expected score, lower end of the 95 % interval, nats.
+        interval_high: upper end.
+        public_score: log loss on the public leaderboard, NaN until it is known.
+        private_score: log loss on the private one.
+        note: anything worth remembering.
+    """
+
+    file: str
+    digest: str
+    written: str = ""
+    rows: int = 0
+    method: str = "run"
+    members: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    config_digests: tuple[str, ...] = ()
+    commit: str = ""
+    oof_log_loss: float = math.nan
+    interval_low: float = math.nan
+    interval_high: float = math.nan
+    public_score: float = math.nan
+    private_score: float = math.nan
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        """The row as it stands in the CSV."""
+        return [_cell(getattr(self, name)) for name in HEADER]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: None for a number that is not known."""
+        values = dataclasses.asdict(self)
+        return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
+
+
+HEADER = tuple(field.name for field in dataclasses.fields(Entry))
+
+
+class Ledger:
+    """The ledger file. Every change is made under a lock and appears whole."""
+
+    def __init__(self, path: Path | str = DEFAULT) -> None:
+        self.path = Path(path)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All rows, in the order of writing; none when there is no ledger yet.
+
+        Raises:
+            DataError: the file is no ledger.
+        """
+        if not self.path.is_file():
+            return ()
+        try:
+            with self.path.open(newline="", encoding="utf-8-sig") as stream:
+                reader = csv.DictReader(stream)
+                lacking = {"file", "digest"} - set(reader.fieldnames or ())
+                if lacking:
+                    raise DataError(f"{self.path} is no ledger: no column {', '.join(sorted(lacking))}")
+                return tuple(_entry(row) for row in reader)
+        except (UnicodeDecodeError, csv.Error, ValueError) as error:
+            raise DataError(f"{self.path} cannot be read as a ledger: {error}") from error
+
+    def add(self, entry: Entry) -> tuple[Entry, ...]:
+        """Append a row, unless the same file with the same content has one already.
+
+        Returns:
+            Earlier rows with the same content under *another* name: byte-identical submissions.
+        """
+        with self._locked():
+            known = self.entries()
+            alike = tuple(old for old in known if old.digest == entry.digest)
+            if not any(old.file == entry.file for old in alike):
+                self._save([*known, entry])
+            return tuple(old for old in alike if old.file != entry.file)
+
+    def score(self, file: Path | str, public: float | None = None, private: float | None = None) -> Entry:
+        """Write down what the leaderboard said; the row is found by the file's content, else by its name.
+
+        Raises:
+            UsageError: a score is no log loss, or no row fits.
+        """
+        changes = {"public_score": public, "private_score": private}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        for name, value in changes.items():
+            if value is None or not math.isfinite(value) or value < 0:
+                raise UsageError(f"{name.replace('_', ' ')} {value} is no log loss: expected a number of 0 or more")
+        with self._locked():
+            known = list(self.entries())
+            row = self._row_of(known, Path(file))
+            known[row] = dataclasses.replace(known[row], **changes)  # type: ignore[arg-type]
+            self._save(known)
+            return known[row]
+
+    def _row_of(self, known: Sequence[Entry], file: Path) -> int:
+        if file.is_file():
+            digest = digest_of_file(file)
+            rows = [row for row, entry in enumerate(known) if entry.digest == digest]
+            rows = [row for row in rows if known[row].file == self.name_of(file)] or rows
+        else:
+            rows = [row for row, entry in enumerate(known) if str(file) in (entry.file, Path(entry.file).name)]
+            rows = rows or [row for row, entry in enumerate(known) if entry.digest.startswith(str(file))]
+        if not rows:
+            raise UsageError(f"{self.path} has no row for '{file}': see 'dogbreed submission list'")
+        return rows[-1]
+
+    def name_of(self, file: Path) -> str:
+        """How the ledger calls a file: relative to where the ledger's folder lies, else the bare name."""
+        home = self.path.resolve().parent.parent
+        resolved = file.resolve()
+        return resolved.relative_to(home).as_posix() if resolved.is_relative_to(home) else resolved.name
+
+    def find(self, entry: Entry) -> Path | None:
+        """Where the entry's file lies now, if it is still there with the same content."""
+        for candidate in (self.path.resolve().parent.parent / entry.file, self.path.parent / entry.file):
+            if candidate.is_file() and digest_of_file(candidate) == entry.digest:
+                return candidate
+        return None
+
+    def _save(self, entries: Sequence[Entry]) -> None:
+        write_csv(self.path, HEADER, [entry.cells() for entry in entries])
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the kernel's lock, so that two commands that end at once both get their row."""
+        import fcntl
+
+        with explain_disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def now() -> str:
+    """The time in UTC as the ledger writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple):
+        return _SEPARATOR.join(_cell(item) for item in value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return str(value)
+
+
+def _entry(row: dict[str, str]) -> Entry:
+    """Read a row; columns that are lacking keep their default, unknown ones are ignored."""
+    values: dict[str, object] = {}
+    for name in HEADER:
+        text = row.get(name) or ""
+        if not text:
+            continue
+        if name in _LISTS:
+            parts = tuple(text.split(_SEPARATOR))
+            values[name] = tuple(map(float, parts)) if name == "weights" else parts
+        elif name in _NUMBERS:
+            values[name] = float(text)
+        else:
+            values[name] = int(text) if name == "rows" else text
+    return Entry(**values)  # type: ignore[arg-type]
