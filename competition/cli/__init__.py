@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import blend, data, submission
+from competition.cli import blend, data, report, submission
 
 app = typer.Typer(
     name="dogbreed",
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
+app.command()(report.report)
 app.add_typer(submission.app, name="submission")
 app.command()(blend.blend)
 

@@ -76,12 +76,12 @@ def pretty(name: str) -> str:
 
 def percent(value: float, digits: int = 1) -> str:
     """A share in [0, 1] as ``87.8 %``; a dash where there is none (NaN)."""
-    return "–" if value != value else f"{100 * value:.{digits}f}\u202f%"
+    return "\u2013" if value != value else f"{100 * value:.{digits}f}\u202f%"
 
 
 def nats(value: float, digits: int = 3) -> str:
     """A log loss; a dash where there is none (NaN)."""
-    return "–" if value != value else f"{value:.{digits}f}"
+    return "\u2013" if value != value else f"{value:.{digits}f}"
 
 
 def count(value: float, one: str = "", many: str = "") -> str:
@@ -137,7 +137,9 @@ def render_page(template: str, *, title: str, site: Site | None = None, here: st
     return environment().get_template(template).render(**shared, **values)
 
 
-def write_page(path: Path, template: str, *, title: str, site: Site | None = None, here: str = "", **values: Any) -> Path:
+def write_page(
+    path: Path, template: str, *, title: str, site: Site | None = None, here: str = "", **values: Any
+) -> Path:
     """Render a page and write it atomically; returns ``path``. Arguments as for ``render_page``."""
     write_text(path, render_page(template, title=title, site=site, here=here, **values))
     return path

@@ -1,0 +1,22 @@
+"""``dogbreed report``: the static report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+    data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
+) -> None:
+    """Write the report of a run: scores, confused breeds, top losses, suspected mislabels; opens from disk."""
+    from competition.data.layout import load_data
+    from competition.explain.report import write_run_report
+    from competition.training.tracking import RunDir
+
+    folder = RunDir(run)
+    _ = folder.config  # says in one line that this is no run, before the data are searched
+    typer.echo(write_run_report(folder, load_data(data)))
