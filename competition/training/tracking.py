@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -221,6 +222,8 @@ def _number(text: str) -> Any:
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
     """Open a TensorBoard writer for the duration of the block; tensorboard is imported here, late."""
+    # Where TensorFlow is installed, tensorboard would import it (4 s) to write files that its own stub writes as well.
+    sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
     from torch.utils.tensorboard import SummaryWriter
 
     with explain_disk_errors(folder):

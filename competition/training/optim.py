@@ -1,0 +1,131 @@
+"""Optimiser, groups of layers with their rates, and schedules.
+
+Rates fall from the head to the input by *timm's layer decay* (``timm.optim.param_groups_layer_decay``): the model's own
+``group_matcher`` numbers its layers, and a layer ``k`` groups below the deepest one trains at ``lr * layer_decay**k``.
+Norms, biases and what the model exempts (position tables) have no weight decay. The head has a rate of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from competition.config import TrainConfig
+from competition.errors import UsageError
+
+Groups = list[dict[str, Any]]
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    """The model's classifier, as timm names it."""
+    return model.get_classifier()  # type: ignore[operator, no-any-return]
+
+
+def layer_numbers(model: nn.Module) -> dict[str, int]:
+    """Layer group of every parameter by name, 0 at the input; the classifier's own are left out."""
+    from timm.models import group_parameters
+    from timm.optim._param_groups import auto_group_layers
+
+    matcher = getattr(model, "group_matcher", None)
+    numbers = group_parameters(model, matcher(coarse=False), reverse=True) if matcher else auto_group_layers(model)
+    head = {id(parameter) for parameter in head_of(model).parameters()}
+    return {
+        name: int(numbers.get(name, max(numbers.values())))
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in head
+    }
+
+
+def trainable_names(model: nn.Module, unfreeze: str) -> set[str]:
+    """Names of the parameters that train once the frozen epochs are over.
+
+    Raises:
+        UsageError: more layer groups were asked for than there are.
+    """
+    numbers = layer_numbers(model)
+    head = {name for name, _ in model.named_parameters() if name not in numbers}
+    if unfreeze == "head":
+        return head
+    if unfreeze == "all":
+        return head | set(numbers)
+    levels = sorted(set(numbers.values()))
+    if int(unfreeze) > len(levels):
+        raise UsageError(f"unfreeze={unfreeze} is impossible: this backbone has {len(levels)} layer groups")
+    kept = set(levels[-int(unfreeze) :])
+    return head | {name for name, number in numbers.items() if number in kept}
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> Groups:
+    """Groups of the parameters that require a gradient: ``params``, peak ``lr``, ``weight_decay``, ``name``.
+
+    Raises:
+        UsageError: nothing is left to train.
+    """
+    numbers = layer_numbers(model)
+    deepest = max(numbers.values(), default=0)
+    exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays = parameter.ndim > 1 and name not in exempt
+        layer = f"layer{numbers[name]:02d}" if name in numbers else "head"
+        rate = config.lr * config.layer_decay ** (deepest - numbers[name]) if name in numbers else config.head_lr
+        key = layer if decays else f"{layer}-no-decay"
+        group = groups.setdefault(
+            key, {"params": [], "lr": rate, "weight_decay": config.weight_decay if decays else 0.0, "name": key}
+        )
+        group["params"].append(parameter)
+    if not groups:
+        raise UsageError("nothing is left to train: check unfreeze")
+    return list(groups.values())
+
+
+def make_optimiser(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101) or SGD with Nesterov momentum, decay as the groups say.
+
+    SGD's decay is coupled to the rate as usual (L2), AdamW's is decoupled.
+    """
+    if config.optimiser == "sgd":
+        momentum = config.momentum
+        return torch.optim.SGD(groups, lr=config.lr, momentum=momentum, nesterov=momentum > 0)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+
+
+def rate_factor(config: TrainConfig, done: float) -> float:
+    """Share of the peak rate after ``done`` epochs; the frozen and the other epochs each have a schedule of their own.
+
+    ``one_cycle`` rises and falls along cosines (Smith, arXiv:1708.07120, as fastai shapes it), ``cosine`` rises
+    linearly and falls along one, ``constant`` only rises.
+    """
+    frozen = done < config.freeze_epochs
+    length = float(config.freeze_epochs if frozen else config.epochs)
+    at = done if frozen else done - config.freeze_epochs
+    rise = min(config.warmup_epochs, 0.5 * length)
+    if at < rise:
+        share = at / rise
+        if config.schedule == "one_cycle":
+            return 1 / 25 + (1 - 1 / 25) * _half_cosine(share)
+        return max(share, config.final_lr)
+    if config.schedule == "constant":
+        return 1.0
+    share = min(1.0, (at - rise) / max(length - rise, 1e-9))
+    return 1.0 - (1.0 - config.final_lr) * _half_cosine(share)
+
+
+def _half_cosine(share: float) -> float:
+    """0 at 0, 1 at 1, flat at both ends."""
+    return (1 - math.cos(math.pi * share)) / 2
+
+
+def describe_groups(groups: Groups) -> Mapping[str, float]:
+    """Peak rate by group of layers, input first, the head last."""
+    return {group["name"]: float(group["lr"]) for group in sorted(groups, key=_from_input)}
+
+
+def _from_input(group: Mapping[str, Any]) -> tuple[bool, str]:
+    return str(group["name"]).startswith("head"), str(group["name"])

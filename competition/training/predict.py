@@ -1,0 +1,114 @@
+"""Logits of photos under named views: each photo is decoded once, whatever the number of views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from competition.console import Ticker, progress
+from competition.data.images import source_side
+from competition.data.layout import Photo
+from competition.files import write_npz
+from competition.training.embed import Normalise, pick_workers
+from competition.training.loader import PhotoFiles, PhotoSource, ViewPhotos, stack_views, unflipped
+from competition.training.models import InputSpec
+from competition.types import View, view
+
+
+def predict_views(
+    model: nn.Module,
+    spec: InputSpec,
+    photos: Sequence[Photo] | Sequence[np.ndarray],
+    views: Sequence[str | View],
+    image_size: int,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    *,
+    precision: torch.dtype = torch.float32,
+    workers: int = -1,
+    label: str = "predict",
+) -> np.ndarray:
+    """Logits of every photo under every view.
+
+    Args:
+        model: a plain timm model, normalised input (n, 3, s, s) to logits (n, c).
+        spec: its mean, std, interpolation and crop.
+        photos: photos on disk, or decoded ones, uint8 (h, w, 3).
+        views: names from ``competition.types.VIEWS``, or views.
+        image_size: side in pixels at scale 1.
+        batch_size: photos per forward pass.
+        device: where to compute.
+        precision: float32, or a half precision to compute in (autocast).
+        workers: processes that read photos; -1 chooses.
+        label: what the progress bar says.
+
+    Returns:
+        float32 (v, n, c), views in the order given.
+    """
+    chosen = [view(item) if isinstance(item, str) else item for item in views]
+    source, ids, in_memory = _source_of(photos, chosen, image_size, spec)
+    dataset = ViewPhotos(source, ids, chosen, spec, image_size)
+    loader: DataLoader[list[torch.Tensor]] = DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        num_workers=0 if in_memory or len(ids) < 4 * batch_size else pick_workers(workers),
+        collate_fn=stack_views,
+        pin_memory=torch.device(device).type == "cuda",
+    )
+    normalise = Normalise(spec).to(device)
+    was_training = model.training
+    model.to(device).eval()
+    try:
+        with progress(label, len(ids)) as ticker:
+            return _predict(model, normalise, loader, dataset, precision, ticker)
+    finally:
+        model.train(was_training)
+
+
+def _source_of(
+    photos: Sequence[Photo] | Sequence[np.ndarray], views: Sequence[View], image_size: int, spec: InputSpec
+) -> tuple[PhotoSource, list[str], bool]:
+    if len(photos) and isinstance(photos[0], np.ndarray):
+        arrays = {str(row): photo for row, photo in enumerate(photos)}
+        return arrays, list(arrays), True  # type: ignore[return-value]
+    side = max(source_side(item, image_size, spec.crop_pct) for item in views)
+    return PhotoFiles(photos, side), [photo.id for photo in photos], False  # type: ignore[arg-type, union-attr]
+
+
+@torch.inference_mode()
+def _predict(
+    model: nn.Module,
+    normalise: Normalise,
+    loader: DataLoader[list[torch.Tensor]],
+    dataset: ViewPhotos,
+    precision: torch.dtype,
+    ticker: Ticker,
+) -> np.ndarray:
+    device = next(model.parameters()).device
+    slot = {rendering: number for number, rendering in enumerate(dataset.renderings)}
+    rows: list[list[np.ndarray]] = [[] for _ in dataset.views]
+    for pictures in loader:
+        moved = [normalise(picture.to(device, non_blocking=True)) for picture in pictures]
+        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            for number, item in enumerate(dataset.views):
+                images = moved[slot[unflipped(item)]]
+                logits = model(images.flip(3) if item.flip else images)
+                rows[number].append(logits.float().cpu().numpy())
+        ticker.advance(len(moved[0]))
+    return np.stack([np.concatenate(parts) for parts in rows])
+
+
+def save_views(
+    path: Path, ids: Sequence[str], classes: Sequence[str], views: Sequence[str], logits: np.ndarray
+) -> None:
+    """Write logits per view, float32 (v, n, c), with ids, classes and view names, as ``.npz`` without pickle."""
+    if logits.shape != (len(views), len(ids), len(classes)):
+        raise ValueError(f"{len(views)} views, {len(ids)} ids, {len(classes)} classes do not fit {logits.shape}")
+    write_npz(
+        path, ids=np.array(ids), classes=np.array(classes), views=np.array(views), logits=logits.astype(np.float32)
+    )

@@ -1,0 +1,168 @@
+"""What a fold's training leaves for people: history.csv, TensorBoard, lines on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from competition.console import Ticker, duration, say
+from competition.training.callbacks import KitCallback
+from competition.training.fold_learner import FoldLearner
+from competition.training.keeper import Keeper
+from competition.training.tracking import History
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+EpochHook = Callable[[dict[str, Any]], None]
+
+
+class Bookkeeper:
+    """Closes each epoch: picks the better weights, writes the row, saves, decides whether to go on.
+
+    Args:
+        keeper: writes the checkpoints.
+        history: of this fold.
+        writer: TensorBoard, or None.
+        ticker: progress over photos.
+        hooks: called with each row; what they raise ends the training (a pruned trial, for example).
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        history: History,
+        writer: SummaryWriter | None,
+        ticker: Ticker,
+        hooks: Sequence[EpochHook] = (),
+    ) -> None:
+        self.keeper, self.history, self.writer, self.ticker, self.hooks = keeper, history, writer, ticker, hooks
+
+    def close_epoch(self, learn: FoldLearner) -> None:
+        """Record the epoch that has just been validated.
+
+        Raises:
+            CancelFitException: there was no better epoch for ``patience`` epochs.
+        """
+        from fastai.callback.core import CancelFitException
+
+        state = learn.state
+        kind = min(learn.scores, key=lambda name: learn.scores[name].log_loss)
+        if state.best is None or learn.scores[kind].log_loss < state.best.log_loss:
+            self.keeper.keep_best(learn, kind)
+            state.stale = 0
+        else:
+            state.stale += 1
+        row = self._row(learn, kind)
+        state.begin_epoch()
+        if learn.config.patience and state.stale >= learn.config.patience and state.epoch < learn.total_epochs:
+            state.stopped = f"no better epoch for {state.stale} epochs"
+        if learn.world.main:
+            self.history.truncate(state.epoch - 1)
+            self.history.append(**row)
+            self._show(learn, row)
+        self.keeper.save(learn)
+        for hook in self.hooks:
+            hook(row)
+        if state.stopped:
+            say(f"stopped early: {state.stopped}")
+            raise CancelFitException
+
+    def _row(self, learn: FoldLearner, kind: str) -> dict[str, Any]:
+        state, clock, norm = learn.state, learn.clock, learn.clip.gradient_norm
+        row: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "phase": "frozen" if state.epoch < learn.config.freeze_epochs else "all",
+            "side": learn.side_of(state.epoch),
+            "train_loss": state.loss_sum / max(state.seen, 1),
+            "log_loss": learn.scores[kind].log_loss,
+            "accuracy": learn.scores[kind].accuracy,
+        }
+        for name, score in learn.scores.items():
+            row |= {f"log_loss_{name}": score.log_loss, f"accuracy_{name}": score.accuracy}
+        return row | {
+            "better": kind,
+            "rate_head": _rate(learn, last=True),
+            "rate_input": _rate(learn, last=False),
+            "gradient_norm": None if norm is None else float(norm),
+            "images_per_second": clock.photos * learn.world.size / max(learn.train_seconds, 1e-9),
+            "waiting": clock.waiting / max(learn.train_seconds, 1e-9),
+            "seconds": clock.seconds,
+        }
+
+    def _show(self, learn: FoldLearner, row: dict[str, Any]) -> None:
+        both = ", ".join(f"{name} {score.log_loss:.4f}" for name, score in learn.scores.items())
+        say(
+            f"epoch {row['epoch']}/{learn.total_epochs}: training loss {row['train_loss']:.4f}, validation log loss "
+            f"{both}, accuracy {row['accuracy']:.4f}, {row['images_per_second']:.0f} photos/s, "
+            f"{duration(row['seconds'])}"
+        )
+        if self.writer is not None:
+            from competition.training.board import log_epoch
+
+            log_epoch(self.writer, row)
+
+
+def _rate(learn: FoldLearner, *, last: bool) -> float:
+    rates = {str(group["name"]): float(group["lr"]) for group in learn.optimiser.param_groups}
+    names = sorted(rates, key=lambda name: (name.startswith("head"), name))
+    return rates[names[-1 if last else 0]]
+
+
+class Progress(KitCallback):
+    """Moves the bar, says once what the rest will cost, and writes figures by step to TensorBoard.
+
+    Args:
+        ticker: over photos.
+        writer: TensorBoard, or None.
+        every: steps between two rows of figures.
+    """
+
+    order, run_valid = 80, False
+
+    def __init__(self, ticker: Ticker, writer: SummaryWriter | None, every: int = 20) -> None:
+        self.ticker, self.writer, self.every = ticker, writer, every
+        self.told = False
+
+    def after_batch(self) -> None:
+        """Count the photos of the chunk; at step borders, tell."""
+        learn = self.learn
+        self.ticker.advance(len(learn.xb[0]) * learn.world.size)
+        if not learn.last_chunk:
+            return
+        if not self.told and learn.world.main and learn.clock.seconds > 15:
+            self.told = True
+            left = (learn.total_epochs - learn.state.epoch) * learn.sampler.steps - learn.state.step
+            rate = learn.clock.photos * learn.world.size / learn.clock.seconds
+            photos = left * learn.sampler.share * learn.world.size
+            say(f"{rate:.0f} photos/s: about {duration(photos / rate)} of training left, validation not counted")
+        if self.writer is not None and learn.state.total_steps % self.every == 1:
+            self._write(self.writer)
+
+    def _write(self, writer: SummaryWriter) -> None:
+        from competition.training.board import log_step
+
+        learn = self.learn
+        norm = learn.clip.gradient_norm
+        row = {
+            "train_loss": float(learn.loss),
+            "gradient_norm": None if norm is None else float(norm),
+            "images_per_second": learn.clock.photos * learn.world.size / max(learn.clock.seconds, 1e-9),
+            "waiting": learn.clock.waiting / max(learn.clock.seconds, 1e-9),
+        }
+        rates = {f"rate_{group['name']}": group["lr"] for group in learn.optimiser.param_groups if decays(group)}
+        log_step(writer, learn.state.total_steps, row | rates)
+
+
+def decays(group: dict[str, Any]) -> bool:
+    """Whether a group of parameters is the one that speaks for its layer (its twin without decay has the same rate)."""
+    return not str(group["name"]).endswith("no-decay")
+
+
+def open_history(path: Path, epochs_done: int) -> History:
+    """The fold's history, cut back to the epochs that the checkpoint knows."""
+    history = History(path)
+    if len(history.rows) > epochs_done:
+        history.truncate(epochs_done)
+    return history

@@ -1,0 +1,251 @@
+"""One process's work on one fold: loaders, learner, checkpoints, recovery from a full memory, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from competition.console import Ticker, duration, progress, say, warn
+from competition.data.layout import Photo
+from competition.errors import WeightsError
+from competition.training.callbacks import StepCaller, TrainingError
+from competition.training.checkpoint import CheckpointStore
+from competition.training.distributed import World, gathered, joined, local_device
+from competition.training.embed import pick_precision, pick_workers
+from competition.training.fold_learner import FoldLearner, Loaders
+from competition.training.keeper import Keeper
+from competition.training.learner import Job, build_model, choose_device, finish
+from competition.training.loader import (
+    LabelledView,
+    PhotoFiles,
+    PhotoSource,
+    StepSampler,
+    TrainPhotos,
+    train_loader,
+    valid_loader,
+)
+from competition.training.models import load_weights, save_weights
+from competition.training.predict import predict_views, save_views
+from competition.training.records import Bookkeeper, EpochHook, Progress, open_history
+from competition.types import FoldResult
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def train_fold(
+    job: Job, *, test: bool, save_every: float, callbacks: Sequence[Any], epoch_hooks: Sequence[EpochHook]
+) -> FoldResult:
+    """Train, predict and finish a fold; see ``learner.fit_fold``."""
+    model = build_model(job)
+    device = local_device(choose_device(job.config, model, len(job.fold.train_ids)))
+    with joined(device) as world:
+        learn = make_learner(job, model, device, world, callbacks)
+        store = CheckpointStore(job.folder / "state", job.identity)
+        keeper = Keeper(store, save_every)
+        if keeper.restore(learn):
+            state = learn.state
+            where = f"epoch {state.epoch + 1}, step {state.step} of {learn.sampler.steps}"
+            say(f"fold {job.fold.index}: going on at {where}")
+        else:
+            _announce(job, learn)
+        _train(job, learn, keeper, epoch_hooks)
+        return _predict_and_finish(job, learn, keeper, test=test)
+
+
+def make_learner(
+    job: Job, model: nn.Module, device: torch.device, world: World, callbacks: Sequence[Any] = ()
+) -> FoldLearner:
+    """The learner of a fold, on its device, at the start of its training."""
+    config, fold = job.config, job.fold
+    sampler = StepSampler(
+        len(fold.train_ids), config.batch_size, config.accumulate, config.seed, world.rank, world.size
+    )
+    model.to(device=device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    if config.compile:
+        model.compile()
+    largest = max([config.image_size, *config.progressive])
+    train = TrainPhotos(
+        _source(job, largest), fold.train_ids, job.labels(fold.train_ids), config.seed, config.augment,
+        config.augment_backend,
+    )  # fmt: skip
+    labels = job.labels(fold.valid_ids)
+    files = PhotoFiles(job.photos(fold.valid_ids), config.image_size)
+    valid = LabelledView(files, fold.valid_ids, labels, job.backbone.spec, config.image_size)
+    rows = np.arange(len(labels))[world.rank :: world.size]
+    workers, pin = pick_workers(config.workers), device.type == "cuda"
+    loaders = Loaders(
+        train_loader(train, sampler, workers, pin=pin),
+        valid_loader(valid, config.batch_size, workers, [int(row) for row in rows], pin=pin),
+        device,
+    )
+    precision = pick_precision(config.precision, device)
+    return FoldLearner(
+        model, loaders, sampler, labels, rows, job.backbone.spec, config, device, precision, world, list(callbacks)
+    )
+
+
+def _source(job: Job, largest: int) -> PhotoSource:
+    """Training photos, decoded once into the cache or at each access."""
+    # A crop of part of the photo is enlarged anyway; a little more than the input is enough to draw crops from.
+    side = round(largest * 8 / 7)
+    if not job.config.cache:
+        return PhotoFiles(job.photos(job.fold.train_ids), side)
+    from competition.data.images import PhotoCache
+
+    return PhotoCache.build(job.data.train, side)
+
+
+def _announce(job: Job, learn: FoldLearner) -> None:
+    if not learn.world.main:
+        return
+    config, sampler = job.config, learn.sampler
+    say(
+        f"fold {job.fold.index}: {job.backbone.name} at {config.image_size} px on {learn.device.type}, "
+        f"{len(job.fold.train_ids):,} photos train, {len(job.fold.valid_ids):,} validate, {learn.total_epochs} epochs "
+        f"of {sampler.steps} steps of {sampler.share * sampler.world}"
+        + (f" in {sampler.chunks_per_step} passes" if sampler.chunks_per_step > 1 else "")
+    )
+
+
+def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHook]) -> None:
+    photos = learn.total_epochs * learn.sampler.steps * learn.sampler.share * learn.world.size
+    with progress(f"fold {job.fold.index}", photos) as ticker, _board(job, learn) as writer, keeper.listening():
+        done = learn.state.total_steps * learn.sampler.share * learn.world.size
+        if done:
+            ticker.start_at(done)
+        history = open_history(job.folder / "history.csv", learn.state.epoch)
+        learn.on_epoch = Bookkeeper(keeper, history, writer, ticker, hooks).close_epoch
+        extra = [StepCaller(keeper.after_step), Progress(ticker, writer)]
+        with learn.added_cbs(extra):
+            _fit_in_memory(job, learn, ticker)
+
+
+@contextmanager
+def _board(job: Job, learn: FoldLearner) -> Iterator[SummaryWriter | None]:
+    """TensorBoard of the main process; a restarted training hides what it writes again."""
+    if not learn.world.main:
+        yield None
+        return
+    from competition.training.tracking import tensorboard
+
+    with tensorboard(job.run / "tensorboard" / f"fold{job.fold.index}") as writer:
+        yield writer
+
+
+def _fit_in_memory(job: Job, learn: FoldLearner, ticker: Ticker) -> None:
+    """Fit; out of memory, halve the batch, double the accumulation, say so and go on with the same step."""
+    while learn.state.epoch < learn.total_epochs and not learn.state.stopped:
+        try:
+            learn.run_epochs()
+        except TrainingError as error:
+            _explain(job, learn, error)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            _shrink(learn, error)
+            done = learn.state.total_steps * learn.sampler.share
+            ticker.start_at(done)
+
+
+def _explain(job: Job, learn: FoldLearner, error: TrainingError) -> None:
+    rate = max(group["lr"] for group in learn.optimiser.param_groups)
+    raise TrainingError(
+        f"fold {job.fold.index} stopped: {error} (largest rate {rate:.2g}); the last good checkpoint is kept in "
+        f"{job.folder / 'state'}: start again in another --run-dir with a lower lr, clip_grad=1 or precision=float32"
+    ) from error
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "CUBLAS_STATUS_ALLOC" in text
+
+
+def _shrink(learn: FoldLearner, error: RuntimeError) -> None:
+    """Halve the forward pass.
+
+    Raises:
+        TrainingError: it is a single photo already, or other processes wait for this one.
+    """
+    if learn.half is not None:
+        learn.half.release()
+    for parameter in learn.plain_model.parameters():
+        parameter.grad = None
+    old = learn.sampler.chunk
+    if learn.world.size > 1:
+        raise TrainingError(f"out of memory with batches of {old}: set batch_size={max(1, old // 2)}") from error
+    if not learn.sampler.halve():
+        raise TrainingError("out of memory with a single photo: set a smaller image_size or backbone") from error
+    learn.state.chunk = learn.sampler.chunk
+    if learn.device.type == "cuda":
+        torch.cuda.empty_cache()
+    warn(
+        f"out of memory: batch {old} -> {learn.sampler.chunk}, now {learn.sampler.chunks_per_step} passes per step; "
+        "going on with the same step"
+    )
+
+
+def _predict_and_finish(job: Job, learn: FoldLearner, keeper: Keeper, *, test: bool) -> FoldResult:
+    best, world = learn.state.best, learn.world
+    if best is None:
+        raise TrainingError(f"fold {job.fold.index} has no validated epoch to choose weights from")
+    model = learn.plain_model
+    load_weights(model, keeper.store.folder / best.file)
+    say(f"fold {job.fold.index}: {best.kind} weights of epoch {best.epoch}, validation log loss {best.log_loss:.4f}")
+    parts: dict[str, Sequence[Photo]] = {"valid": job.photos(job.fold.valid_ids)}
+    if test and job.data.test:
+        parts["test"] = job.data.test
+    for part, photos in parts.items():
+        logits = _logits(job, learn, photos, f"fold {job.fold.index}: predict {part}")
+        if world.main:
+            ids = [photo.id for photo in photos]
+            save_views(job.folder / f"{part}_views.npz", ids, job.data.classes, job.config.views, logits)
+    keeper.count_seconds(learn.state)
+    if world.main:
+        save_weights(model, job.folder / "model.safetensors")
+        facts = {"weights": best.kind, "epoch": best.epoch, "stopped": learn.state.stopped, "device": str(learn.device)}
+        result = finish(job, facts, learn.state.seconds, test="test" in parts)
+        keeper.store.remove()
+    if world.size > 1:
+        torch.distributed.barrier()
+        if not world.main:
+            result = finish_elsewhere(job, test=test)
+    figures = f"log loss {result.log_loss:.4f}, accuracy {result.accuracy:.4f}"
+    say(f"fold {job.fold.index}: {figures}, {duration(result.seconds)}")
+    return result
+
+
+def finish_elsewhere(job: Job, *, test: bool) -> FoldResult:
+    """What the main process wrote.
+
+    Raises:
+        WeightsError: this process does not see the main one's files.
+    """
+    from competition.training.learner import _read_result
+
+    result = _read_result(job, test)
+    if result is None:
+        raise WeightsError(f"{job.folder} is not shared between the processes: all need the same file system")
+    return result
+
+
+def _logits(job: Job, learn: FoldLearner, photos: Sequence[Photo], label: str) -> np.ndarray:
+    rows = list(range(len(photos)))[learn.world.rank :: learn.world.size]
+    logits = predict_views(
+        learn.plain_model,
+        job.backbone.spec,
+        [photos[row] for row in rows],
+        job.config.views,
+        job.config.image_size,
+        job.config.batch_size,
+        learn.device,
+        precision=learn.half.dtype if learn.half else torch.float32,
+        workers=job.config.workers,
+        label=label,
+    )
+    return gathered(logits, rows, len(photos), axis=1) if learn.world.size > 1 else logits

@@ -1,0 +1,64 @@
+"""Where a training stands: all that must survive a kill, apart from the tensors of model and optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class Best:
+    """The best weights so far, by validation log loss.
+
+    ``kind`` is ``raw`` or ``ema``; ``file`` the weights' name among the checkpoints; ``epoch`` counts from 1.
+    """
+
+    log_loss: float = math.inf
+    accuracy: float = 0.0
+    kind: str = ""
+    epoch: int = 0
+    file: str = ""
+
+
+@dataclass
+class FitState:
+    """Position and running figures of one fold's training.
+
+    Attributes:
+        epoch: whole epochs done (trained and validated).
+        step: steps done in the epoch that runs.
+        total_steps: steps done in all epochs.
+        chunk: photos per forward pass; memory may have made it smaller than the configuration says.
+        loss_sum: sum of the training losses of ``seen`` photos of this epoch, nats.
+        seen: photos of this epoch that were trained on.
+        stale: epochs since the best one.
+        seconds: time spent by earlier processes and this one.
+        stopped: why it ended before its last epoch; empty otherwise.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    chunk: int = 0
+    loss_sum: float = 0.0
+    seen: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    best: Best | None = None
+
+    def begin_epoch(self) -> None:
+        """Count one more whole epoch."""
+        self.epoch, self.step, self.loss_sum, self.seen = self.epoch + 1, 0, 0.0, 0
+
+    def to_facts(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> FitState:
+        """What ``to_facts`` gave."""
+        best = facts.get("best")
+        return cls(**{**facts, "best": Best(**best) if best else None})
