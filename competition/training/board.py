@@ -11,6 +11,7 @@ and ``log_projector`` is to be had from here.
 | ``rate/<group>`` | learning rate of each group of layers |
 | ``optimiser/gradient_norm`` | before clipping |
 | ``throughput/images_per_second``, ``throughput/waiting_for_data`` | the latter is a share of time, in [0, 1] |
+| ``progress/side`` | side of the training squares, pixels |
 | ``step/...`` | the same by step instead of by epoch |
 | ``batch/augmented`` | a batch as the network sees it |
 | ``confused/...`` | picture and precision-recall curves of the most confused breeds |
@@ -63,6 +64,7 @@ TAGS: Mapping[str, str] = {
     "images_per_second": "throughput/images_per_second",
     "waiting": "throughput/waiting_for_data",
     "seconds": "throughput/seconds",
+    "side": "progress/side",
 }
 # Counters and words of a history row: they place the row, they are no figures of it.
 _NOT_FIGURES = ("epoch", "step", "fold", "trial", "phase", "best")
