@@ -6,7 +6,6 @@ marker is whole, whatever happened before.
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import tarfile
@@ -19,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from competition.console import progress, say
-from competition.errors import DataError, StorageError
+from competition.data.storage import only_one, require_space
+from competition.errors import DataError
 from competition.files import digest_of, explain_disk_errors, write_json
 
 MARKER = ".dogbreed-complete.json"
@@ -29,7 +29,6 @@ MAX_TOTAL_BYTES = 64 * 1024**3
 # Photos hardly compress; a uniform sample_submission.csv reaches a few hundred. Deflate itself ends at 1032.
 MAX_RATIO = 100.0
 RATIO_MATTERS_FROM = 64 * 1024**2
-SPARE_BYTES = 64 * 1024**2
 _CHUNK = 1024 * 1024
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -66,7 +65,7 @@ def extract(archive: Path, under: Path) -> Path:
             return folder
         with explain_disk_errors(under):
             under.mkdir(parents=True, exist_ok=True)
-            with _only_one(under / f".{folder.name}.lock"):
+            with only_one(under / f".{folder.name}.lock"):
                 if not (folder / MARKER).is_file():
                     _unpack(archive, members, folder)
     return folder
@@ -186,19 +185,6 @@ def _shown(name: str) -> str:
     return printable if len(printable) <= 120 else printable[:117] + "..."
 
 
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Let one process unpack at a time; the kernel drops the lock with the process."""
-    import fcntl
-
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _unpack(archive: Path, members: list[Member], folder: Path) -> None:
     """Write all members into a temporary folder, mark it complete, rename it."""
     total = sum(member.size for member in members)
@@ -227,23 +213,3 @@ def _write(member: Member, target: Path) -> None:
             sink.write(chunk)
     if written != member.size:
         raise EOFError(f"'{_shown(str(member.name))}' ends after {written:,} of {member.size:,} bytes")
-
-
-def require_space(folder: Path, wanted: int, purpose: str) -> None:
-    """Refuse to start what the disk cannot hold.
-
-    Args:
-        folder: where the bytes will go; need not exist yet.
-        wanted: bytes to be written.
-        purpose: what for, as in "unpack x.zip".
-
-    Raises:
-        StorageError: less than ``wanted`` and a small reserve are free.
-    """
-    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < wanted + SPARE_BYTES:
-        raise StorageError(
-            f"no space to {purpose}: {(wanted + SPARE_BYTES) / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free in "
-            f"{existing}; free some or set DOGBREED_CACHE to a larger disk"
-        )

@@ -101,9 +101,8 @@ def decode_photo(content: bytes, name: str, min_side: int | None = None) -> np.n
 def _refuse_bomb(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise PhotoError(
-            f"{name} is {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} megapixels: refused as a possible bomb"
-        )
+        most = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+        raise PhotoError(f"{name} is {width} x {height} pixels, more than {most}: refused, it could be a bomb")
 
 
 def _load_whole(image: Image.Image) -> None:
