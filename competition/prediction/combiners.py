@@ -1,7 +1,7 @@
 """Ways to combine the predictions of several models; each is fitted on some photos and applied to others.
 
-A combiner takes log-probabilities (m, n, c) of m members and gives probabilities (n, c). All but a single member end in
-a temperature fitted with the rest: averaging makes calibrated members underconfident (Rahaman and Thiery, 2021,
+A combiner takes log-probabilities (m, n, c) of m members and gives probabilities (n, c). All end in a temperature
+fitted with the rest: averaging makes calibrated members underconfident (Rahaman and Thiery, 2021,
 arXiv:2007.08792), and the price is one number.
 """
 
@@ -56,19 +56,15 @@ class Combiner(ABC):
 
 
 class Single(Combiner):
-    """The member with the lowest log loss, as it is."""
+    """The one member with the lowest log loss, each at its best temperature."""
 
     name = "single"
 
-    def fit(self, log_probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Combiner:
-        """Choose the member."""
-        best = int(np.argmin([-_true(member, labels).mean() for member in log_probabilities]))
-        self.weights = np.eye(len(log_probabilities))[best]
-        return self
-
-    def predict(self, log_probabilities: np.ndarray) -> np.ndarray:
-        """The chosen member's probabilities, untouched."""
-        return np.exp(log_softmax(self._combine(log_probabilities)))
+    def _fit(self, log_probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> None:
+        losses = [
+            -_true(log_softmax(member / fit_temperature(member, labels)), labels).mean() for member in log_probabilities
+        ]
+        self.weights = np.eye(len(log_probabilities))[int(np.argmin(losses))]
 
     def _combine(self, log_probabilities: np.ndarray) -> np.ndarray:
         return log_probabilities[int(self.weights.argmax())]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,8 +171,6 @@ def label_indices(ids: Sequence[str], classes: Sequence[str], breed_of: Mapping[
 
 def _with_unique_names(members: Sequence[Member]) -> tuple[Member, ...]:
     """Refuse a run given twice; tell runs of the same folder name apart by their parent folder."""
-    from dataclasses import replace
-
     seen: dict[str, str] = {}
     for member in members:
         twin = seen.setdefault(member.oof.digest, member.name)
@@ -226,13 +225,12 @@ def _require_same_ids(first: Member, other: Member, what: str, mine: Sequence[st
 
 def _require_same_folds(first: Member, other: Member) -> None:
     """The same split may number its folds in another order; photos may not sit in other companies."""
-    to_other: dict[int, int] = {}
-    to_first: dict[int, int] = {}
-    moved = []
-    for name in first.oof.ids:
-        a, b = first.folds[name], other.folds[name]
-        if to_other.setdefault(a, b) != b or to_first.setdefault(b, a) != a:
-            moved.append(name)
+    pairs = Counter((first.folds[name], other.folds[name]) for name in first.oof.ids)
+    partner: dict[int, int] = {}
+    for (a, b), _ in pairs.most_common():
+        if a not in partner and b not in partner.values():
+            partner[a] = b
+    moved = [name for name in first.oof.ids if partner.get(first.folds[name]) != other.folds[name]]
     if moved:
         name = moved[0]
         raise SubmissionError(

@@ -123,7 +123,8 @@ class SubmissionTable:
         self._structure += _header_problems(header, self._template.classes)
         position = {name: column for column, name in enumerate(header)}
         self._sizes = (len(header), position.get(ID_COLUMN, -1))
-        if ID_COLUMN not in position or any(name not in position for name in self._template.classes):
+        wanted = (ID_COLUMN, *self._template.classes)
+        if any(header.count(name) != 1 for name in wanted):
             return False
         self._picked = [position[name] for name in self._template.classes]
         self._reordered_columns = self._picked != sorted(self._picked) or position[ID_COLUMN] != 0
@@ -139,6 +140,8 @@ class SubmissionTable:
         if len(row) != width:
             hint = " (a thousands separator or a decimal comma?)" if len(row) > width else ""
             self._problem("with another number of cells than the header", f"line {line} has {len(row)}{hint}")
+            # The id counts as seen, so that the row is not reported as missing on top.
+            self._seen.update({row[id_column]} & self._rank.keys() if id_column < len(row) else ())
             return
         name = row[id_column]
         known = self._take_id(name, line)
@@ -199,7 +202,9 @@ class SubmissionTable:
             return False
         total = math.fsum(values)
         if abs(total - 1) > ROW_SUM_TOLERANCE:
-            self._problem("that do not sum to 1 within 1e-6", f"'{name}' on line {line} sums to {total:.7g}")
+            self._problem(
+                "whose probabilities do not sum to 1 within 1e-6", f"'{name}' on line {line} sums to {total:.7g}"
+            )
             return False
         return True
 

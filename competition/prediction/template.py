@@ -35,7 +35,7 @@ class Template:
     @property
     def plausible_bytes(self) -> int:
         """A size in bytes that no submission of this shape exceeds (64 characters per cell and some room)."""
-        return 64 * (len(self.ids) + 1) * (len(self.classes) + 1) + (1 << 20)
+        return 64 * (len(self.ids) + 1) * (len(self.classes) + 1) + (4 << 20)
 
 
 def template_for(source: Template | CompetitionData | Path | str) -> Template:

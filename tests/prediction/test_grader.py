@@ -1,0 +1,91 @@
+"""The offline grader: the same log loss as the kit's, its refusals, and the split of the training photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from competition.data.layout import CompetitionData
+from competition.errors import SubmissionError, UsageError
+from competition.prediction.grader import grade, split_and_grade
+from competition.prediction.submission import write_submission
+from competition.prediction.template import Template
+from competition.training.metrics import log_loss
+from competition.types import CVResult, Predictions
+
+BREEDS = ("basset", "chow", "pug")
+
+
+@pytest.fixture
+def graded(tmp_path: Path) -> tuple[Path, Path, Predictions, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 50)
+    predictions = Predictions(tuple(f"p{i:02d}" for i in range(50)), BREEDS, rng.dirichlet(np.ones(3), 50))
+    submission, answers = tmp_path / "s.csv", tmp_path / "answers.csv"
+    write_submission(predictions, Template(predictions.ids[::-1], BREEDS[::-1]), submission)
+    rows = [f"{name},{BREEDS[label]}" for name, label in zip(predictions.ids, labels, strict=True)]
+    answers.write_text("\n".join(["id,breed", *rows]) + "\n")
+    return submission, answers, predictions, labels
+
+
+def test_the_grade_is_the_log_loss_whatever_the_order(graded: tuple[Path, Path, Predictions, np.ndarray]) -> None:
+    submission, answers, predictions, labels = graded
+    assert grade(submission, answers) == pytest.approx(log_loss(predictions.probabilities, labels), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("id,", "name,", 1), "no column 'id'"),
+        (lambda text: text.replace("chow", "show", 1), "no column for chow"),
+        (lambda text: text.rsplit("\n", 2)[0] + "\n", "its 49 ids are not the 50 ids"),
+        (lambda text: text.replace("p49", "p50"), "its 50 ids are not the 50 ids"),
+        (lambda text: text.replace("p49,0.", "p49,1.", 1), "a value is no number in"),
+        (lambda text: text.replace("p49,0.", "p49,x.", 1), "a value is no number in"),
+        (lambda text: text.replace("p49,0.", "p49,0.00", 1), "does not sum to 1"),
+        (lambda text: "", "is not a CSV"),
+    ],
+)
+def test_it_refuses(
+    graded: tuple[Path, Path, Predictions, np.ndarray], change: Callable[[str], str], said: str
+) -> None:
+    submission, answers, *_ = graded
+    submission.write_text(change(submission.read_text()))
+    with pytest.raises(SubmissionError, match=said):
+        grade(submission, answers)
+
+
+def test_answers_must_have_their_columns(graded: tuple[Path, Path, Predictions, np.ndarray]) -> None:
+    submission, answers, *_ = graded
+    answers.write_text("id,label\np00,chow\n")
+    with pytest.raises(SubmissionError, match="has no columns 'id' and 'breed'"):
+        grade(submission, answers)
+    with pytest.raises(SubmissionError, match="is missing"):
+        grade(submission, answers.with_name("nowhere.csv"))
+
+
+def test_a_tenth_is_held_out_of_every_breed_and_the_mean_is_the_log_loss(
+    tiny: CompetitionData, make_cv: Callable[..., CVResult]
+) -> None:
+    result = make_cv("a", 1.0, 5)
+    breeds = [str(photo.breed) for photo in tiny.train]
+    found = split_and_grade(result.oof, breeds, splits=30)
+    assert 55 <= found.photos <= 65
+    assert len(found.scores) == 30
+    assert found.mean == pytest.approx(result.log_loss, abs=4 * found.spread / np.sqrt(30))
+    assert found.spread > 0
+
+
+def test_the_draw_is_repeatable(tiny: CompetitionData, make_cv: Callable[..., CVResult]) -> None:
+    result = make_cv("a", 1.0, 5)
+    breeds = [str(photo.breed) for photo in tiny.train]
+    assert split_and_grade(result.oof, breeds, splits=2) == split_and_grade(result.oof, breeds, splits=2)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_an_impossible_share(tiny: CompetitionData, make_cv: Callable[..., CVResult], share: float) -> None:
+    with pytest.raises(UsageError, match="cannot hold out"):
+        split_and_grade(make_cv("a", 1.0, 5).oof, ["chow"] * 600, share=share)
