@@ -250,6 +250,8 @@ class FoldLearner(Learner):
                     f"{self.state.step} of {self.sampler.steps}"
                 )
             self.state.loss_sum += value * photos
+        if self.losses and self.clip.gradient_norm is not None:
+            self.state.gradient_norm = float(self.clip.gradient_norm)
         self.losses.clear()
 
 

@@ -10,6 +10,7 @@ from competition.console import Ticker, duration, say
 from competition.training.callbacks import KitCallback
 from competition.training.fold_learner import FoldLearner
 from competition.training.keeper import Keeper
+from competition.training.optim import rate_factor
 from competition.training.tracking import History
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Bookkeeper:
             raise CancelFitException
 
     def _row(self, learn: FoldLearner, kind: str) -> dict[str, Any]:
-        state, clock, norm = learn.state, learn.clock, learn.clip.gradient_norm
+        state, clock = learn.state, learn.clock
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "phase": "frozen" if state.epoch < learn.config.freeze_epochs else "all",
@@ -83,9 +84,8 @@ class Bookkeeper:
             row |= {f"log_loss_{name}": score.log_loss, f"accuracy_{name}": score.accuracy}
         return row | {
             "better": kind,
-            "rate_head": _rate(learn, last=True),
-            "rate_input": _rate(learn, last=False),
-            "gradient_norm": None if norm is None else float(norm),
+            **_rates(learn),
+            "gradient_norm": state.gradient_norm,
             "images_per_second": clock.photos * learn.world.size / max(learn.train_seconds, 1e-9),
             "waiting": clock.waiting / max(learn.train_seconds, 1e-9),
             "seconds": clock.seconds,
@@ -104,10 +104,13 @@ class Bookkeeper:
             log_epoch(self.writer, row)
 
 
-def _rate(learn: FoldLearner, *, last: bool) -> float:
-    rates = {str(group["name"]): float(group["lr"]) for group in learn.optimiser.param_groups}
-    names = sorted(rates, key=lambda name: (name.startswith("head"), name))
-    return rates[names[-1 if last else 0]]
+def _rates(learn: FoldLearner) -> dict[str, float]:
+    """Rates of the head and of the layer nearest the input in the epoch's last step, from the schedule itself."""
+    steps = learn.sampler.steps
+    factor = rate_factor(learn.config, learn.state.epoch + (steps - 1) / steps)
+    peaks = dict(zip((str(group["name"]) for group in learn.optimiser.param_groups), learn.peaks, strict=True))
+    names = sorted(peaks, key=lambda name: (name.startswith("head"), name))
+    return {"rate_head": peaks[names[-1]] * factor, "rate_input": peaks[names[0]] * factor}
 
 
 class Progress(KitCallback):
@@ -144,10 +147,10 @@ class Progress(KitCallback):
         from competition.training.board import log_step
 
         learn = self.learn
-        norm = learn.clip.gradient_norm
+        learn.settle_losses()
         row = {
-            "train_loss": float(learn.loss),
-            "gradient_norm": None if norm is None else float(norm),
+            "train_loss": float(learn.loss.detach()),
+            "gradient_norm": learn.state.gradient_norm,
             "images_per_second": learn.clock.photos * learn.world.size / max(learn.clock.seconds, 1e-9),
             "waiting": learn.clock.waiting / max(learn.clock.seconds, 1e-9),
         }

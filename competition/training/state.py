@@ -35,6 +35,7 @@ class FitState:
         seen: photos of this epoch that were trained on.
         stale: epochs since the best one.
         seconds: time spent by earlier processes and this one.
+        gradient_norm: of the last step, before clipping.
         stopped: why it ended before its last epoch; empty otherwise.
     """
 
@@ -47,6 +48,7 @@ class FitState:
     stale: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    gradient_norm: float | None = None
     best: Best | None = None
 
     def begin_epoch(self) -> None:
