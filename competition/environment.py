@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -55,3 +56,13 @@ def cache_folder() -> Path:
     if on_kaggle():
         return kaggle_root() / "temp" / "dogbreed"
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dogbreed"
+
+
+def before_tensorflow() -> None:
+    """Call this before anything imports TensorFlow (tensorboard does, where it is installed) in a process with torch.
+
+    triton, which torch's CUDA builds bring along, aborts the process when it is imported after TensorFlow: both
+    register the same LLVM options. The other order works. Where there is no triton, nothing happens.
+    """
+    with contextlib.suppress(ImportError):
+        import triton  # type: ignore[import-untyped] # noqa: F401

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from competition.environment import before_tensorflow
+
+before_tensorflow()  # all tests share one process
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

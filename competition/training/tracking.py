@@ -223,7 +223,9 @@ def _number(text: str) -> Any:
 def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
     """Open a TensorBoard writer for the duration of the block; tensorboard is imported here, late."""
     # Where TensorFlow is installed, tensorboard would import it (4 s) to write files that its own stub writes as well.
-    sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
+    # Not where it is loaded already: the stub would take tf.summary's place for the rest of the process.
+    if "tensorflow" not in sys.modules:
+        sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
     from torch.utils.tensorboard import SummaryWriter
 
     with explain_disk_errors(folder):
