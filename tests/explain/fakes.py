@@ -20,7 +20,7 @@ BREEDS = ("chow", "lakeland_terrier", "norwich_terrier", "pug", NASTY, "=cmd|' /
 
 
 def make_photos(root: Path, per_breed: int, breeds: tuple[str, ...] = BREEDS, seed: int = 0) -> CompetitionData:
-    """Write small photos of random blocks, ids as Kaggle's, and give them as data; the last two ids are awkward ones."""
+    """Write small photos of random blocks, ids as Kaggle's; the last two ids are awkward ones."""
     rng = np.random.default_rng(seed)
     photos = []
     for breed in sorted(breeds):

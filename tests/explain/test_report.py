@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+
+from competition.data.audit import AuditReport, DuplicatePair
+from competition.data.layout import CompetitionData
+from competition.errors import DataError, ResumeError
+from competition.explain import audit_page
+from competition.explain.report import write_audit_page, write_run_report
+from competition.files import write_json
+from competition.training.metrics import accuracy, log_loss
+from competition.training.tracking import RunDir
+from competition.types import Predictions
+from tests.explain import fakes
+
+
+class Page(HTMLParser):
+    """Addresses, ids, texts and scripts of one page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.addresses: list[str] = []
+        self.anchors: set[str] = set()
+        self.images: list[dict[str, str | None]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.handlers: list[str] = []
+        self._inside = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self._inside = tag
+        self.addresses += [str(values[key]) for key in ("href", "src", "data-href") if values.get(key)]
+        self.handlers += [key for key in values if key.startswith("on")]
+        if values.get("id"):
+            self.anchors.add(str(values["id"]))
+        if tag == "img":
+            self.images.append(values)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.words.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return " ".join(word for word in self.words if word)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, CompetitionData]:
+    folder = tmp_path_factory.mktemp("site")
+    data = fakes.make_photos(folder / "data", 12)
+    data.train[3].path.write_bytes(b"no photo any more")
+    run = fakes.make_run(folder / "run", data)
+    features = np.random.default_rng(0).normal(size=(len(data.train), 8))
+    assert write_run_report(run, data, (data.train_ids, features)) == run / "report" / "index.html"
+    return run, data
+
+
+def pages_of(run: RunDir) -> list[Page]:
+    return [Page(path) for path in sorted((run / "report").rglob("*.html"))]
+
+
+def test_every_address_leads_somewhere_on_disk(site: tuple[RunDir, CompetitionData]) -> None:
+    pages = {page.path: page for page in pages_of(site[0])}
+    assert len(pages) > 6 + 6
+    for page in pages.values():
+        for address in page.addresses:
+            parts = urlsplit(address)
+            assert parts.scheme in ("", "data"), address
+            assert not parts.netloc
+            if parts.scheme == "data":
+                continue
+            # In the datalist addresses are relative to the site's root.
+            bases = (page.path.parent, site[0] / "report")
+            targets = [(base / unquote(parts.path)).resolve() if parts.path else page.path for base in bases]
+            target = next((target for target in targets if target.is_file()), None)
+            assert target is not None, f"{page.path.name}: {address}"
+            if parts.fragment and target in pages:
+                assert parts.fragment in pages[target].anchors, address
+
+
+def test_names_from_data_stay_text(site: tuple[RunDir, CompetitionData]) -> None:
+    for page in pages_of(site[0]):
+        raw = page.path.read_text(encoding="utf-8")
+        assert 'alert("x")' not in raw
+        assert "<b>bold" not in raw
+        assert not page.handlers
+        assert len(page.scripts) == 1
+        digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in raw
+    overview = Page(site[0] / "report" / "breeds.html")
+    assert '<script>alert("x")</script>' in overview.text
+
+
+def test_pictures_are_lazy_and_described(site: tuple[RunDir, CompetitionData]) -> None:
+    images = [image for page in pages_of(site[0]) for image in page.images]
+    assert len(images) > 100
+    assert all(image["loading"] == "lazy" for image in images)
+    assert all(re.search(r"Photo .+, labelled ", str(image["alt"])) for image in images)
+
+
+def test_figures_are_those_of_the_predictions(site: tuple[RunDir, CompetitionData]) -> None:
+    run, data = site
+    oof = Predictions.load(run / "oof.npz")
+    text = Page(run / "report" / "index.html").text
+    assert f"{log_loss(oof.probabilities, data.labels):.3f}" in text
+    assert f"{100 * accuracy(oof.probabilities, data.labels):.1f}\u202f%" in text
+    assert f"of {len(data.train)} photos" in text
+    assert "after a temperature of 1.070" in text
+    assert "pug: 2 photos for 3 folds" in text
+    assert "at a strength of 0.01" in text
+
+
+def test_imagenet_note_or_drawing_banner(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 3)
+    run = fakes.make_run(tmp_path / "run", data)
+    text = Page(write_run_report(run, data)).text
+    assert "come from ImageNet" in text
+    assert "drawings" not in text
+    write_json(data.root / "truth.json", {})
+    write_run_report(run, data)
+    for page in pages_of(run):
+        assert "not a result" in page.text
+        assert "come from ImageNet" not in page.text
+
+
+def test_suspects_are_exported(site: tuple[RunDir, CompetitionData]) -> None:
+    rows = (site[0] / "report" / "suspects.csv").read_text().splitlines()
+    assert rows[0] == "id,given,suggested"
+    page = (site[0] / "report" / "suspects.html").read_text()
+    assert page.count("data-suggested=") == len(rows) - 1
+
+
+def test_unreadable_photo_is_said_not_hidden(site: tuple[RunDir, CompetitionData]) -> None:
+    run, data = site
+    page = Page(run / "report" / "breeds" / "script-alert-x-script.html")
+    assert page.text.count("cannot be read") >= 1
+    assert data.train[3].breed == fakes.NASTY
+
+
+def test_nearest_photos_only_with_features(site: tuple[RunDir, CompetitionData], tmp_path: Path) -> None:
+    run, data = site
+    pair = next((run / "report" / "pairs").glob("*.html"))
+    assert "Nearest training photos of" in Page(pair).text
+    other = fakes.make_run(tmp_path / "run", data)
+    write_run_report(other, data)
+    assert "Nearest training photos" not in Page(other / "report" / "pairs" / pair.name).text
+
+
+def test_a_later_report_leaves_nothing_of_the_earlier_one(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 6)
+    run = fakes.make_run(tmp_path / "run", data, sure=1.0)
+    write_run_report(run, data)
+    assert list((run / "report" / "pairs").glob("*.html"))
+    (run / "audit.json").unlink()
+    fakes_oof = Predictions(data.train_ids, data.classes, np.eye(len(data.classes))[data.labels])
+    fakes_oof.save(run / "oof.npz")
+    write_run_report(run, data)
+    assert not list((run / "report" / "pairs").glob("*.html"))
+    assert not (run / "report" / "duplicates.html").exists()
+    assert "No photo was called another breed" in Page(run / "report" / "index.html").text
+    assert not list((run / "report" / "thumbs").rglob("*l.jpg"))
+
+
+def test_bare_run_folder_is_enough(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 3)
+    run = fakes.make_run(tmp_path / "run", data)
+    for name in ("metrics.json", "manifest.json", "history.csv", "folds.csv", "audit.json"):
+        (run / name).unlink()
+    oof = Predictions.load(run / "oof.npz")
+    oof.aligned_to(oof.ids[:10], oof.classes).save(run / "oof.npz")
+    text = Page(write_run_report(run, data)).text
+    assert "8 train photos have no out-of-fold prediction" in text
+    assert "no fold file" in text
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 2)
+    with pytest.raises(ResumeError, match="not a run folder"):
+        write_run_report(RunDir(tmp_path / "nothing"), data)
+    run = fakes.make_run(tmp_path / "run", data)
+    (run / "oof.npz").unlink()
+    with pytest.raises(DataError, match=r"oof\.npz.*dogbreed run"):
+        write_run_report(run, data)
+    assert not (run / "report").exists()
+
+
+def audit_of(data: CompetitionData, n: int = 1) -> AuditReport:
+    a, b, c = data.train[:3]
+    pairs = [DuplicatePair(a.id, "t1", "train", "test", a.breed, None, "near", 3, 0.97)] * n
+    pairs.append(DuplicatePair(b.id, c.id, "train", "train", "pug", fakes.NASTY, "exact", 0, 1.0))
+    return AuditReport(
+        unreadable=(("test", "<i>x</i>", "truncated & <lost>"),),
+        problems=("2 photos <without> label",),
+        pairs=tuple(pairs),
+        train_photos=len(data.train),
+        test_photos=7,
+    )
+
+
+def test_audit_page_stands_alone(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 2)
+    page = Page(write_audit_page(audit_of(data), data, tmp_path / "audit.html"))
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert len(page.images) == 3  # the test photo is not among the data: an empty tile
+    assert page.text.index("The same picture under two breeds") < page.text.index(
+        "The same picture in train and in test"
+    )
+    assert "<i>x</i>" in page.text
+    assert "truncated & <lost>" in page.text
+    assert "2 photos <without> label" in page.text
+    assert "12 train photos of 6 breeds, 7 test photos" in page.text
+    assert "alert(" not in page.path.read_text().replace("alert(&#34;x", "")
+
+
+def test_audit_page_says_how_many_pairs_it_leaves_out(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 2)
+    report = audit_of(data, n=audit_page.MOST_PER_SECTION + 5)
+    page = Page(write_audit_page(report, data, tmp_path / "audit.html"))
+    assert "5 more of this kind are in audit.csv" in page.text
+
+
+def test_audit_page_without_findings(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 2)
+    page = Page(write_audit_page(AuditReport(train_photos=12), data, tmp_path / "audit.html"))
+    assert "No two photos look alike." in page.text
+    assert "None." in page.text
