@@ -13,6 +13,7 @@ from torch import nn
 from competition.console import Ticker, duration, progress, say, warn
 from competition.data.layout import Photo
 from competition.errors import WeightsError
+from competition.training.board_fold import FoldPictures, log_fold_end
 from competition.training.callbacks import StepCaller, TrainingError
 from competition.training.checkpoint import CheckpointStore
 from competition.training.distributed import World, gathered, joined, local_device
@@ -121,7 +122,7 @@ def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHo
             ticker.start_at(done)
         history = open_history(job.folder / "history.csv", learn.state.epoch)
         learn.on_epoch = Bookkeeper(keeper, history, writer, ticker, hooks).close_epoch
-        extra = [StepCaller(keeper.after_step), Progress(ticker, writer)]
+        extra = [StepCaller(keeper.after_step), Progress(ticker, writer), FoldPictures(writer)]
         with learn.added_cbs(extra):
             _fit_in_memory(job, learn, ticker)
 
@@ -211,6 +212,7 @@ def _predict_and_finish(job: Job, learn: FoldLearner, keeper: Keeper, *, test: b
         facts = {"weights": best.kind, "epoch": best.epoch, "stopped": learn.state.stopped, "device": str(learn.device)}
         result = finish(job, facts, learn.state.seconds, test="test" in parts)
         keeper.store.remove()
+        log_fold_end(job.run / "tensorboard" / f"fold{job.fold.index}", job.config, result, job.data)
     if world.size > 1:
         torch.distributed.barrier()
         if not world.main:
