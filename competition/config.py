@@ -234,7 +234,7 @@ class TrainConfig(Config):
     compile: bool = False
     patience: int = 0
     views: tuple[str, ...] = ("identity", "hflip")
-    cache: bool = False
+    cache: bool = True
     needs_gpu: bool = False
 
     def __post_init__(self) -> None:

@@ -97,7 +97,7 @@ def _source(job: Job, largest: int) -> PhotoSource:
     side = round(largest * 8 / 7)
     if not job.config.cache:
         return PhotoFiles(job.photos(job.fold.train_ids), side)
-    from competition.data.images import PhotoCache
+    from competition.data.photo_cache import PhotoCache
 
     return PhotoCache.build(job.data.train, side)
 
