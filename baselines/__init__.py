@@ -1,0 +1,11 @@
+"""From-scratch networks in PyTorch and Keras; importing this package loads no framework.
+
+from baselines import create_model
+model = create_model("resnet8", framework="keras", num_classes=10)
+"""
+
+from __future__ import annotations
+
+from baselines.registry import ModelInfo, create_model, list_models
+
+__all__ = ["ModelInfo", "create_model", "list_models"]
