@@ -139,7 +139,7 @@ def image_grid(images: np.ndarray, gap: int = 2) -> np.ndarray:
 
 
 def log_graph(writer: SummaryWriter, model: nn.Module, example: Any) -> None:
-    """Write the graph of a torch model, traced once in evaluation mode; its mode is put back.
+    """Write the graph of a torch model, traced once in evaluation mode; every module's mode is put back.
 
     A model that cannot be traced is told of and left out: the graph is for looking at, training does not need it.
 
@@ -150,7 +150,7 @@ def log_graph(writer: SummaryWriter, model: nn.Module, example: Any) -> None:
     """
     import torch
 
-    training = model.training
+    modes = {module: module.training for module in model.modules()}  # frozen parts may differ from the rest
     model.eval()
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -159,7 +159,8 @@ def log_graph(writer: SummaryWriter, model: nn.Module, example: Any) -> None:
     except Exception as error:  # noqa: BLE001 - tracers raise anything; said aloud, and nothing depends on it
         warn(f"no graph for TensorBoard: {type(model).__name__} cannot be traced ({str(error).splitlines()[0]})")
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def log_hparams(writer: SummaryWriter, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:

@@ -98,9 +98,10 @@ def test_the_graph_is_written_and_the_mode_put_back(writer: SummaryWriter) -> No
 
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Dropout())
     model.train()
+    model[1].eval()  # a frozen batch norm
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     board.log_graph(writer, model, torch.ones(1, 3, 8, 8))
-    assert model.training
+    assert [module.training for module in model.modules()] == [True, True, False, True]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert "Conv2d" in str(read(writer).Graph())
 
