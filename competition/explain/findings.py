@@ -60,7 +60,7 @@ class Findings:
         metrics: ``metrics.json``, empty when there is none.
         config: ``config.json``.
         manifest: ``manifest.json``, empty when there is none.
-        history: rows of ``history.csv``.
+        history: rows of ``history.csv``, of the run or of its folds.
         audit: what the audit found, None when the run has none.
         neighbours: finds similar training photos, None without features.
         drawing: the photos are the embedded sample's drawings.
@@ -162,11 +162,21 @@ def gather(run: RunDir, data: CompetitionData, features: tuple[Sequence[str], np
         metrics=metrics,
         config=config,
         manifest=run.manifest,
-        history=tuple(History(run / "history.csv").rows),
+        history=tuple(_history(run)),
         audit=AuditReport.load(run.path) if (run / "audit.json").is_file() else None,
         neighbours=Neighbours.of(found, *features) if features is not None else None,
         drawing=(data.root / "truth.json").is_file(),
     )
+
+
+def _history(run: RunDir) -> list[dict[str, Any]]:
+    """Rows of ``history.csv``, of the run or of its folds."""
+    if (run / "history.csv").is_file():
+        return History(run / "history.csv").rows
+    paths = {
+        int(path.parent.name[4:]): path for path in run.path.glob("fold*/history.csv") if path.parent.name[4:].isdigit()
+    }
+    return [{"fold": fold, **row} for fold, path in sorted(paths.items()) for row in History(path).rows]
 
 
 def _folds(path: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from competition.data.audit import AuditReport, DuplicatePair
 from competition.data.layout import CompetitionData
 from competition.errors import DataError, ResumeError
 from competition.explain import audit_page
+from competition.explain.findings import gather
 from competition.explain.report import write_audit_page, write_run_report
 from competition.files import write_json
 from competition.training.metrics import accuracy, log_loss
@@ -241,3 +242,34 @@ def test_audit_page_without_findings(tmp_path: Path) -> None:
     page = Page(write_audit_page(AuditReport(train_photos=12), data, tmp_path / "audit.html"))
     assert "No two photos look alike." in page.text
     assert "None." in page.text
+
+
+def test_command_line(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from competition.cli import app
+    from competition.data.layout import load_data
+
+    fakes.make_kaggle(tmp_path / "data")
+    run = fakes.make_run(tmp_path / "run", load_data(tmp_path / "data"))
+    done = CliRunner().invoke(app, ["report", str(run.path), "--data", str(tmp_path / "data")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(run / "report" / "index.html")
+    refused = CliRunner().invoke(app, ["report", str(tmp_path), "--data", str(tmp_path / "data")])
+    assert isinstance(refused.exception, ResumeError)
+
+
+def test_history_of_folds_is_found(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 3)
+    run = fakes.make_run(tmp_path / "run", data)
+    (run / "history.csv").rename(run.fold(0) / "history.csv")
+    rows = gather(run, data).history
+    assert len(rows) == 12
+    assert {row["fold"] for row in rows} == {0, 1, 2}  # the file's own column wins
+    (run / "fold0" / "history.csv").unlink()
+    for k in (0, 1):
+        (run.fold(k) / "history.csv").write_text("epoch,log_loss\n1,2.5\n")
+    assert gather(run, data).history == (
+        {"fold": 0, "epoch": 1, "log_loss": 2.5},
+        {"fold": 1, "epoch": 1, "log_loss": 2.5},
+    )
