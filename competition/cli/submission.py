@@ -112,3 +112,31 @@ def record(file: Path, run: Path, data: CompetitionData, ledger: Path, note: str
 
     for line in record_lines(*record_submission(file, run, data, Ledger(ledger), note)):
         print(line)
+
+
+@app.command()
+def doctor(
+    file: File,
+    run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a page with pictures there (HTML).")] = None,
+    ledger: LedgerFile = _LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Examine a file: expected score, calibration, drift, odd rows, duplicates, earlier submissions."""
+    from competition.console import say
+    from competition.data.layout import load_data
+    from competition.explain.doctor_page import write_doctor_page
+    from competition.prediction.doctor import examine
+    from competition.prediction.doctor_text import doctor_lines
+    from competition.prediction.ledger import Ledger
+
+    competition = load_data(data)
+    found = examine(file, run, competition, ledger=Ledger(ledger))
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        for line in doctor_lines(found):
+            print(line)
+    if out is not None:
+        say(f"page: {write_doctor_page(found, out, competition)}")

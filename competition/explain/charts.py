@@ -170,8 +170,8 @@ def reliability_chart(diagram: Reliability) -> Markup:
     return frame.svg(parts, f"Reliability diagram; expected calibration error {diagram.ece:.3f}")
 
 
-def folds_chart(values: Sequence[float], mean: float, spread: float, label: str) -> Markup:
-    """One dot per fold on one axis, the mean as a line and mean ± one standard deviation as a band."""
+def folds_chart(values: Sequence[float], mean: float, spread: float, label: str, each: str = "fold") -> Markup:
+    """One dot per fold (or ``each``) on one axis, the mean as a line and mean ± one standard deviation as a band."""
     frame = _Frame(_padded([*values, mean - spread, mean + spread]), (0.0, 1.0), height=104)
     bottom = frame.height - _BOTTOM
     parts = [f'<path class="axis" d="M{_LEFT} {bottom}H{frame.width - _RIGHT}"/>']
@@ -185,9 +185,9 @@ def folds_chart(values: Sequence[float], mean: float, spread: float, label: str)
     middle = (_TOP + bottom) / 2
     for index, value in enumerate(values):
         y = middle + (index % 3 - 1) * 9
-        title = f"<title>fold {index}: {value:.4f}</title>"
+        title = f"<title>{each} {index}: {value:.4f}</title>"
         parts.append(f'<circle class="f1" cx="{frame.px(value)}" cy="{y}" r="4.5">{title}</circle>')
     where = (_LEFT + frame.width - _RIGHT) / 2
     parts.append(f'<text x="{where}" y="{frame.height - 4}" text-anchor="middle">{escape(label)}</text>')
     said = ", ".join(f"{value:.4f}" for value in values)
-    return frame.svg(parts, f"{label} per fold: {said}; mean {mean:.4f}, standard deviation {spread:.4f}")
+    return frame.svg(parts, f"{label} per {each}: {said}; mean {mean:.4f}, standard deviation {spread:.4f}")

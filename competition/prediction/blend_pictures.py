@@ -68,15 +68,15 @@ def _curve(found: BlendStudy, axes: Axes) -> None:
     axes.errorbar(sizes, losses, yerr=errors, color=_GIVEN, marker="o", capsize=3, linewidth=1.6)
     enough = found.enough.members
     axes.axvline(enough, color=_CALLED, linestyle="--", linewidth=1)
+    said = f"{enough} {'is' if enough == 1 else 'are'} enough" if enough < sizes.max() else "all of them help"
     axes.annotate(
-        f"{enough} {'is' if enough == 1 else 'are'} enough", (enough, losses.max()), (4, 0), textcoords="offset points",
-        color=_CALLED, fontsize=9,
-    )  # fmt: skip
+        said, (enough, losses.max()), (-4, 0), textcoords="offset points", ha="right", color=_CALLED, fontsize=9
+    )
     labels = [f"{point.members}\n+ {point.added}" for point in found.curve]
     axes.set_xticks(sizes, labels, fontsize=8)
     axes.set_xlim(0.6, sizes.max() + 0.6)
     axes.set_ylabel("nested log loss (nats)")
-    axes.set_title("Weighted blends of the best 1, 2, ... members\n(bars: error of the distance to the best)",
+    axes.set_title("Blends of the best 1, 2, ... members\n(bars: error of the distance to the best)",
                    fontsize=10, loc="left")  # fmt: skip
 
 
@@ -92,5 +92,5 @@ def _methods(found: BlendStudy, axes: Axes) -> None:
     labels = [f"{s.method}{' (taken)' if s.method == found.chosen else ''}  {s.log_loss:.4f}" for s in scores]
     axes.set_yticks(places, labels, fontsize=9)
     axes.axvline(0, color=_SOFT, linewidth=0.8)
-    axes.set_xlabel("nested log loss above the best method (nats), with the standard error of that difference")
+    axes.set_xlabel("nats above the best method (bars: standard error of that difference)", fontsize=9)
     axes.set_title("Ways to combine, from simple (top) to complicated", fontsize=10, loc="left")

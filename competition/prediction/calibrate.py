@@ -13,61 +13,14 @@ import numpy as np
 
 from competition.errors import UsageError, nearest
 from competition.training.metrics import FLOOR, accuracy, log_softmax, per_photo_loss, reliability, softmax
+from competition.training.temperature import apply_temperature as apply_temperature
+from competition.training.temperature import fit_temperature as fit_temperature
+from competition.training.temperature import require_rows
 
-# Beyond these the predictions are either all right (T -> 0) or no better than chance (T -> infinity).
-COLDEST, HOTTEST = 0.02, 50.0
 # Gaussian prior on per-breed scales and biases: with some 80 photos a breed, free ones would fit noise.
 PRIOR_SPREAD = 0.3
 METHODS = ("none", "temperature", "prior", "vector")
 CLIPS = (0.0, 1e-7, 1e-6, 1e-5, 3e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3)
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Divisor of the logits that minimises log loss.
-
-    The loss is convex in 1/T, so a Newton iteration safeguarded by bisection finds the one minimum.
-
-    Args:
-        logits: logits or log-probabilities, (n, c), of photos that the model did not train on. Log-probabilities give
-            the same result as the logits they came from. Part of the folds is enough.
-        labels: (n,) class indices.
-        weights: (n,) weights of the photos, none means equal.
-
-    Returns:
-        The temperature; above 1 means the predictions were overconfident. Kept in [0.02, 50].
-
-    Raises:
-        UsageError: there is no row, or the shapes disagree.
-    """
-    _require_rows(logits, labels)
-    share = np.full(len(labels), 1 / len(labels)) if weights is None else weights / weights.sum()
-    z = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    true = z[np.arange(len(labels)), labels]
-    low, high = 1 / HOTTEST, 1 / COLDEST
-    beta = 1.0
-    for _ in range(60):
-        p = softmax(z * beta)
-        mean = (p * z).sum(axis=1)
-        slope = float(share @ (mean - true))
-        curvature = float(share @ ((p * z * z).sum(axis=1) - mean**2))
-        low, high = (beta, high) if slope < 0 else (low, beta)
-        step = beta - slope / curvature if curvature > 0 else np.inf
-        new = step if low < step < high else float(np.sqrt(low * high))
-        if abs(new - beta) <= 1e-10 * beta:
-            break
-        beta = new
-    return float(np.clip(1 / beta, COLDEST, HOTTEST))
-
-
-def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities (n, c), float64, of logits or log-probabilities divided by ``temperature``.
-
-    Raises:
-        UsageError: the temperature is not above 0.
-    """
-    if not temperature > 0:
-        raise UsageError(f"temperature={temperature} is impossible: expected a number above 0")
-    return softmax(logits, temperature)
 
 
 def apply_clip(probabilities: np.ndarray, floor: float) -> np.ndarray:
@@ -133,7 +86,7 @@ def fit_calibration(
     """
     if method not in METHODS:
         raise UsageError(f"unknown calibration '{method}'{nearest(method, METHODS)} Known: {', '.join(METHODS)}")
-    _require_rows(log_probabilities, labels)
+    require_rows(log_probabilities, labels)
     classes = log_probabilities.shape[1]
     if method == "none":
         return Calibration(method, np.ones(classes), np.zeros(classes))
@@ -167,7 +120,7 @@ def _fit_per_breed(
         return float(loss), np.concatenate([slope, error.sum(axis=0) / n + penalty * bias])
 
     theta = np.concatenate([np.full(n_scales, start), np.zeros(classes)])
-    theta = minimize(objective, theta, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    theta = minimize(objective, theta, jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-8}).x
     return np.broadcast_to(theta[:n_scales], (classes,)).copy(), theta[n_scales:]
 
 
@@ -251,8 +204,3 @@ def require_folds(folds: np.ndarray) -> None:
 def safe_log(probabilities: np.ndarray) -> np.ndarray:
     """Natural logarithm with the metric's floor of 1e-15, float64."""
     return np.log(np.maximum(probabilities, FLOOR))
-
-
-def _require_rows(logits: np.ndarray, labels: np.ndarray) -> None:
-    if logits.ndim != 2 or logits.shape[0] != len(labels) or not len(labels):
-        raise UsageError(f"logits of shape {logits.shape} do not fit {len(labels)} labels")

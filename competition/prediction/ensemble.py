@@ -16,7 +16,7 @@ import numpy as np
 
 from competition.errors import UsageError
 from competition.prediction.calibrate import require_folds
-from competition.prediction.combiners import COMBINERS, Combiner, combiner, simplex_weights
+from competition.prediction.combiners import COMBINERS, Combiner, combiner
 from competition.prediction.members import Source, Stack, align, load_member
 from competition.training.metrics import accuracy, per_photo_loss, reliability
 from competition.types import EnsembleResult, Predictions
@@ -161,10 +161,8 @@ def study(members: Sequence[Source], data: CompetitionData | Mapping[str, str], 
         seconds[name] = time.monotonic() - start
     scores = _scores(nested, fitted, seconds, stack.labels)
     chosen = choose(scores) if method == AUTO else method
-    correlation, disagreement = diversity(stack)
-    return BlendStudy(
-        stack, scores, chosen, fitted[chosen], nested[chosen], size_curve(stack), correlation, disagreement
-    )
+    curve = size_curve(stack, _curve_method(scores, chosen))
+    return BlendStudy(stack, scores, chosen, fitted[chosen], nested[chosen], curve, *diversity(stack))
 
 
 def nested_predictions(name: str, stack: Stack) -> np.ndarray:
@@ -211,8 +209,8 @@ def choose(scores: Sequence[MethodScore]) -> str:
     return next(score.method for score in scores if score.ties)
 
 
-def size_curve(stack: Stack) -> tuple[CurvePoint, ...]:
-    """Nested log loss of weighted blends of 1, 2, ... m members; which ones is chosen on the other folds as well."""
+def size_curve(stack: Stack, method: str) -> tuple[CurvePoint, ...]:
+    """Nested log loss of blends of 1, 2, ... m members by one method; the members are chosen on the other folds too."""
     m, n = stack.log_probabilities.shape[:2]
     true = np.exp(stack.log_probabilities[:, np.arange(n), stack.labels])
     losses = np.empty((m, n))
@@ -220,8 +218,9 @@ def size_curve(stack: Stack) -> tuple[CurvePoint, ...]:
         held = stack.folds == fold
         order = forward_order(true[:, ~held])
         for size in range(1, m + 1):
-            weights = simplex_weights(true[order[:size]][:, ~held])
-            losses[size - 1, held] = -np.log(np.maximum(weights @ true[order[:size]][:, held], 1e-15))
+            chosen = stack.log_probabilities[order[:size]]
+            fitted = combiner(method).fit(chosen[:, ~held], stack.labels[~held], stack.folds[~held])
+            losses[size - 1, held] = per_photo_loss(fitted.predict(chosen[:, held]), stack.labels[held])
     best = losses[int(losses.mean(axis=1).argmin())]
     return tuple(
         CurvePoint(
@@ -233,6 +232,14 @@ def size_curve(stack: Stack) -> tuple[CurvePoint, ...]:
         )
         for size, member in enumerate(forward_order(true))
     )
+
+
+def _curve_method(scores: Sequence[MethodScore], chosen: str) -> str:
+    """The chosen method; for a single member (no blend) or stacking (slow) the best of the others."""
+    if chosen not in ("single", "stacking"):
+        return chosen
+    rest = [score for score in scores if score.method not in ("single", "stacking")]
+    return min(rest, key=lambda score: score.log_loss).method
 
 
 def forward_order(true: np.ndarray) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from competition.errors import UsageError
-from competition.training.metrics import log_softmax
+from competition.training.metrics import FLOOR, log_softmax
 
 # The temperature is looked for on this grid around the fitted one and refined by a parabola.
 _GRID = np.exp(np.linspace(-0.2, 0.2, 17))
@@ -30,7 +30,7 @@ class Expectation:
         accuracy_low: lower end of the interval for the test accuracy.
         accuracy_high: upper end.
         temperature_error: standard deviation of the refitted temperature over the draws; 0 when it was held.
-        photos: out-of-fold photos used.
+        photos: out-of-fold photos used; 0 when another model's beliefs stood in for labels.
         test_photos: how many test photos the interval is for.
         level: probability of the interval, 0.95 by default.
     """
@@ -130,3 +130,40 @@ def _between(values: np.ndarray, position: float) -> float:
     left = min(int(position), len(values) - 2)
     part = position - left
     return float((1 - part) * values[left] + part * values[left + 1])
+
+
+def expect_from_beliefs(
+    beliefs: np.ndarray, probabilities: np.ndarray, *, draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> Expectation:
+    """Expected score of probabilities (t, c) if the labels of these photos follow ``beliefs`` (t, c).
+
+    Needs no labels, but holds only as far as the beliefs are calibrated. Their own uncertainty is not in the interval.
+
+    Args:
+        beliefs: calibrated probabilities from another model, for the same photos and classes.
+        probabilities: what was submitted.
+        draws: how often labels are drawn.
+        level: probability of the interval.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    losses, calls = -np.log(np.maximum(probabilities, FLOOR)), probabilities.argmax(axis=1)
+    rows, edges = np.arange(len(beliefs)), (beliefs / beliefs.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    scores, accuracies = np.empty(draws), np.empty(draws)
+    for draw in range(draws):
+        labels = np.minimum((edges < rng.random((len(rows), 1))).sum(axis=1), beliefs.shape[1] - 1)
+        scores[draw], accuracies[draw] = losses[rows, labels].mean(), (calls == labels).mean()
+    tails = [50 * (1 - level), 50 * (1 + level)]
+    (low, high), (worst, best) = np.percentile(scores, tails), np.percentile(accuracies, tails)
+    return Expectation(
+        float((beliefs * losses).sum(axis=1).mean()),
+        float(low),
+        float(high),
+        float(beliefs[rows, calls].mean()),
+        float(worst),
+        float(best),
+        0.0,
+        0,
+        len(rows),
+        level,
+    )

@@ -95,12 +95,21 @@ def read_submission(path: Path | str, template: CompetitionData | Template | Pat
     Raises:
         SubmissionError: the checker refuses the file; the first errors are named.
     """
-    template, path = template_for(template), Path(path)
+    return read_checked(Path(path), template_for(template))[1]
+
+
+def read_checked(path: Path, template: Template) -> tuple[SubmissionReport, Predictions]:
+    """As ``read_submission``, with what the checker said.
+
+    Raises:
+        SubmissionError: the checker refuses the file; the first errors are named.
+    """
     probabilities = np.full((len(template.ids), len(template.classes)), np.nan)
     rows = {name: row for row, name in enumerate(template.ids)}
 
     def keep(name: str, values: np.ndarray) -> None:
         probabilities[rows[name]] = values
 
-    check_submission(path, template, on_row=keep).raise_if_invalid()
-    return Predictions(template.ids, template.classes, probabilities)
+    report = check_submission(path, template, on_row=keep)
+    report.raise_if_invalid()
+    return report, Predictions(template.ids, template.classes, probabilities)
