@@ -106,6 +106,16 @@ class Findings:
         return tuple(p for rank, p in enumerate(every) if rank < MOST_PAIR_PAGES or {p.a, p.b} <= matter)
 
     @cached_property
+    def twins(self) -> dict[str, set[str]]:
+        """For every photo that has duplicates, the breeds that these carry."""
+        breeds: dict[str, set[str]] = {}
+        for pair in self.audit.pairs if self.audit is not None else ():
+            for name, other in ((pair.a, pair.breed_b), (pair.b, pair.breed_a)):
+                if other is not None:
+                    breeds.setdefault(name, set()).add(other)
+        return breeds
+
+    @cached_property
     def slugs(self) -> tuple[str, ...]:
         """A file name for every breed; names that differ only in signs get a number."""
         taken: set[str] = set()

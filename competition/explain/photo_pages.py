@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +39,11 @@ class Gallery:
     f: Findings
     thumbs: Thumbnails
 
-    def tile(self, row: int, size: Size = SMALL, href: str | None = None, **more: Any) -> Tile:
+    def tag(self, name: str, called: str) -> str:
+        """A word on a photo that has a duplicate under the breed that it is called."""
+        return "a duplicate is labelled so" if called in self.f.twins.get(name, ()) else ""
+
+    def tile(self, row: int, size: Size = SMALL, href: str | None = None) -> Tile:
         """A judged photo; a wrong one leads to the page that shows its error, unless ``href`` says otherwise."""
         found = self.f.found
         given, called = int(found.labels[row]), int(found.predicted[row])
@@ -54,12 +57,13 @@ class Gallery:
             alt=described(found.ids[row], *names),
             lines=judged(names[0], float(p[given]), names[1], float(p[called])),
             href=href,
-            **more,
+            tag=self.tag(found.ids[row], names[1]) if given != called else "",
+            tag_kind="bad",
         )
 
-    def tiles(self, rows: Iterable[int], **options: Any) -> list[Tile]:
+    def tiles(self, rows: Iterable[int], size: Size = SMALL) -> list[Tile]:
         """Tiles of several photos."""
-        return [self.tile(int(row), **options) for row in rows]
+        return [self.tile(int(row), size) for row in rows]
 
     def plain(self, row: int, line: Line) -> Tile:
         """A photo shown for comparison, under one line."""
@@ -228,8 +232,7 @@ class SuspectTile:
 def suspects_page(gallery: Gallery) -> dict[str, Any]:
     """What ``suspects.html`` is told."""
     f = gallery.f
-    twins = _breeds_of_duplicates(f)
-    shown = [_suspect_tile(gallery, suspect, twins) for suspect in f.mislabels.suspects[:MOST_SUSPECTS]]
+    shown = [_suspect_tile(gallery, suspect) for suspect in f.mislabels.suspects[:MOST_SUSPECTS]]
     names = f.found.classes
     return {
         "suspects": shown,
@@ -243,34 +246,22 @@ def suspects_page(gallery: Gallery) -> dict[str, Any]:
     }
 
 
-def _suspect_tile(gallery: Gallery, suspect: Suspect, twins: dict[str, set[str]]) -> SuspectTile:
+def _suspect_tile(gallery: Gallery, suspect: Suspect) -> SuspectTile:
     f = gallery.f
     name, given, suggested = (
         f.found.ids[suspect.row],
         f.found.classes[suspect.given],
         f.found.classes[suspect.suggested],
     )
-    agrees = suggested in twins.get(name, ())
     tile = Tile(
         id=name,
         src=gallery.thumbs.address(name, LARGE),
         alt=described(name, given, suggested),
         lines=judged(given, suspect.p_given, suggested, suspect.p_suggested),
-        tag="a duplicate is labelled so" if agrees else "",
-        tag_kind="bad" if agrees else "",
+        tag=gallery.tag(name, suggested),
+        tag_kind="bad",
     )
     return SuspectTile(tile, f"{name} {given} {suggested}", name, given, suggested)
-
-
-def _breeds_of_duplicates(f: Findings) -> dict[str, set[str]]:
-    """For every photo with duplicates, the breeds these carry."""
-    breeds: dict[str, set[str]] = defaultdict(set)
-    for pair in f.audit.pairs if f.audit is not None else ():
-        if pair.breed_b is not None:
-            breeds[pair.a].add(pair.breed_b)
-        if pair.breed_a is not None:
-            breeds[pair.b].add(pair.breed_a)
-    return breeds
 
 
 def duplicates_page(gallery: Gallery) -> dict[str, Any]:

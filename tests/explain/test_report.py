@@ -273,3 +273,20 @@ def test_history_of_folds_is_found(tmp_path: Path) -> None:
         {"fold": 0, "epoch": 1, "log_loss": 2.5},
         {"fold": 1, "epoch": 1, "log_loss": 2.5},
     )
+
+
+def test_a_duplicate_under_the_called_breed_is_said(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 6)
+    run = fakes.make_run(tmp_path / "run", data, sure=1.0)
+    found = gather(run, data).found
+    row = int(found.wrong[0])
+    called = found.classes[found.predicted[row]]
+    other = next(photo for photo in data.train if photo.breed == called)
+    pair = DuplicatePair(found.ids[row], other.id, "train", "train", data.train[row].breed, called, "near", 2, 0.99)
+    AuditReport(pairs=(pair,)).save(run.path)
+    write_run_report(run, data)
+    text = Page(run / "report" / "losses.html").text
+    assert text.count("a duplicate is labelled so") >= 1
+    assert text.index("a duplicate is labelled so") < text.index(
+        found.ids[int(found.wrong[1])]
+    )  # it is the first photo's

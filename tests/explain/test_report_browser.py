@@ -250,7 +250,8 @@ def test_foreign_scripts_and_addresses_are_blocked(site: RunDir, browser: Any) -
 
 def test_printing_has_the_photos_and_no_tools(site: RunDir, visit: Visit, tmp_path: Path) -> None:
     page = visit.open(site / "report" / "losses.html")
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.is_visible("#find")
     assert not page.is_visible("#filter")
     assert page.is_visible("#losses img")
