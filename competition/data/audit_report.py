@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from competition.errors import DataError
 from competition.files import read_json, write_csv, write_json
+
+if TYPE_CHECKING:
+    from competition.data.layout import CompetitionData
 
 _HEADER = ["kind", "a", "split_a", "breed_a", "b", "split_b", "breed_b", "conflict", "distance", "similarity", "detail"]
 
@@ -128,6 +131,15 @@ class AuditReport:
             f"{exact:,} exact and {len(self.pairs) - exact:,} near duplicate pairs, {len(self.conflicts):,} of them "
             f"with two breeds, {len(self.leaks):,} across train and test, {len(self.problems):,} other problems"
         )
+
+    def require(self, data: CompetitionData) -> None:
+        """Make sure that this is the audit of these data.
+
+        Raises:
+            DataError: it is another's.
+        """
+        if self.data_digest != data.digest:
+            raise DataError("the audit was made of other data: make it again with 'dogbreed data audit'")
 
     def save(self, folder: Path) -> None:
         """Write ``audit.csv`` (one finding per row) and ``audit.json`` (everything), atomically."""

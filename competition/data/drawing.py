@@ -324,8 +324,8 @@ class Painter:
         offset = np.stack([x - self.pose.x, y - self.pose.ground], axis=-1)
         own = offset @ np.linalg.inv(self.matrix).T.astype(np.float32)
         u, v = own[..., 0], own[..., 1]
-        individual = self.rng.normal(1.0, 0.07, 3) * self.rng.normal(1.0, 0.06)
-        colours = [np.clip(_rgb(colour) * individual, 8, 250).astype(np.float32) for colour in self.breed.colours]
+        individual = (self.rng.normal(1.0, 0.07, 3) * self.rng.normal(1.0, 0.06)).astype(np.float32)
+        colours = [np.clip(_rgb(colour) * individual, 8, 250) for colour in self.breed.colours]
         pattern = self._pattern(u, v, skeleton, colours)
         light = 1.06 - 0.30 * np.clip((v - skeleton.top) / max(-skeleton.top, 0.1), -0.3, 1)
         return pattern * (light * self._texture(u, v))[..., None]

@@ -30,13 +30,13 @@ def draw_scene(rng: np.random.Generator, height: int, width: int, horizon: float
         horizon: height of the ground's far edge, as a share of the picture from the top.
     """
     name, top, low, ground = _PLACES[int(rng.integers(len(_PLACES)))]
-    cast = rng.normal(1.0, 0.06, 3)
+    cast = rng.normal(1.0, 0.06, 3).astype(np.float32)
     edge = round(horizon * height)
     t = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     sky = _colour(top) + (_colour(low) - _colour(top)) * np.clip(t / max(horizon, 0.05), 0, 1)
     canvas = np.ascontiguousarray(np.broadcast_to(sky * cast, (height, width, 3)), dtype=np.float32)
     _distance(canvas, rng, name, edge)
-    floor = _colour(ground) * rng.normal(1.0, 0.06, 3)
+    floor = _colour(ground) * rng.normal(1.0, 0.06, 3).astype(np.float32)
     grain = 0.75 * noise(rng, (height, width), (height / 3, width / 9)) + 0.5 * noise(rng, (height, width), (6, 5))
     canvas[edge:] = (floor * (0.55 + 0.72 * grain[..., None]))[edge:]
     return np.clip(canvas, 0, 255)
@@ -109,12 +109,15 @@ def _stone(canvas: np.ndarray, rng: np.random.Generator) -> None:
 def lit(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Light, colour cast, vignette, a little blur and grain; uint8 of the same shape."""
     height, width = canvas.shape[:2]
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij"
+    )
     slope = rng.normal(0, 0.10, 2).astype(np.float32)
-    field = 1 + slope[0] * x + slope[1] * y - rng.uniform(0, 0.16) * (x**2 + y**2)
+    field = 1 + slope[0] * x + slope[1] * y - float(rng.uniform(0, 0.16)) * (x**2 + y**2)
     gamma = float(np.exp(rng.normal(0, 0.16)))
-    shaded = 255 * np.clip(canvas * field[..., None] * rng.normal(1, 0.04, 3) / 255, 0, 1) ** gamma
+    cast = rng.normal(1, 0.04, 3).astype(np.float32) / 255
+    shaded = 255 * np.clip(canvas * field[..., None] * cast, 0, 1) ** gamma
     if rng.random() < 0.4:
         shaded = cv2.GaussianBlur(shaded, (0, 0), float(rng.uniform(0.4, 0.9)))
-    grain = rng.standard_normal(canvas.shape[:2], dtype=np.float32)[..., None] * rng.uniform(1, 5)
+    grain = rng.standard_normal(canvas.shape[:2], dtype=np.float32)[..., None] * float(rng.uniform(1, 5))
     return np.clip(shaded + grain, 0, 255).astype(np.uint8)
