@@ -13,7 +13,7 @@ from competition.errors import UsageError, nearest
 from competition.files import digest_of
 from competition.types import view
 
-DEFAULT_STRENGTHS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1)
+DEFAULT_STRENGTHS = (3.0, 1.5, 0.8, 0.4, 0.2, 0.1, 0.05, 0.025, 0.012, 0.006, 0.003, 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class ProbeConfig(Config):
         views: names from ``competition.types.VIEWS``; each is a block of features per backbone.
         strengths: L2 penalties tried, per photo and standardised feature; the best out of fold is taken.
         combine: ``auto`` (whichever is better out of fold), ``concat`` or ``average``.
-        imagenet_logits: let the backbone's own scores for the competition's breeds join as features.
+        imagenet_prior: where the backbone's own classifier knows the competition's breeds, start from its rows.
         batch_size: photos per forward pass.
         precision: ``auto`` (half precision on a GPU, float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``.
     """
@@ -137,7 +137,7 @@ class ProbeConfig(Config):
     views: tuple[str, ...] = ("identity", "hflip")
     strengths: tuple[float, ...] = DEFAULT_STRENGTHS
     combine: str = "auto"
-    imagenet_logits: bool = False
+    imagenet_prior: bool = True
     batch_size: int = 64
     precision: str = "auto"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import blend, data, report, submission
+from competition.cli import blend, data, report, run, show, submission, train
 
 app = typer.Typer(
     name="dogbreed",
@@ -18,7 +18,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(run.demo)
+app.command()(run.run)
+app.command()(run.predict)
+app.command()(train.train)
+app.command()(train.sweep)
 app.add_typer(data.app, name="data")
+app.add_typer(show.app, name="show")
 app.command()(report.report)
 app.add_typer(submission.app, name="submission")
 app.command()(blend.blend)

@@ -70,8 +70,8 @@ def find_backbones(names: Sequence[str], where: Path | str | None = None) -> tup
     if not names:
         if not folders:
             raise UsageError(
-                "no pretrained weights here: pass --weights FOLDER, set DOGBREED_WEIGHTS, or name a model of timm's hub "
-                "with --set backbones=NAME (it will be downloaded)"
+                "no pretrained weights here: pass --weights FOLDER, set DOGBREED_WEIGHTS, or name a timm model "
+                "with --set backbones=NAME (its weights will be downloaded)"
             )
         return tuple(_local_ref(folder) for folder in folders)
     return tuple(_find(name, folders) for name in names)

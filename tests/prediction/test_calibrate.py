@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from competition.errors import UsageError
 from competition.prediction.calibrate import (
-    COLDEST,
-    HOTTEST,
     METHODS,
     apply_clip,
     apply_temperature,
@@ -23,6 +21,7 @@ from competition.prediction.calibrate import (
     nested_calibration,
 )
 from competition.training.metrics import log_loss, log_softmax, reliability, softmax
+from competition.training.temperature import COLDEST, HOTTEST
 
 
 def drawn(n: int = 4000, c: int = 6, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,273 @@
+"""The whole way, resumable: audit, folds, fit, predict, submission, report.
+
+Every step leaves its result in the run's folder; a second start reads back what is whole and goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from competition import recipes
+from competition.config import Config, ProbeConfig, TrainConfig
+from competition.console import duration, say, warn
+from competition.data.audit import audit
+from competition.data.layout import CompetitionData, Photo, load_data
+from competition.data.sample import draw_sample
+from competition.environment import cache_folder
+from competition.errors import DataError, ResumeError
+from competition.files import digest_of, digest_of_file, read_json
+from competition.prediction.checker import SubmissionReport
+from competition.prediction.submission import write_submission
+from competition.training.cross_validate import fit_run, mean_of_folds, open_run
+from competition.training.models import local_folders
+from competition.training.prepare import Prepared, timed
+from competition.training.tracking import RunDir
+from competition.types import CVResult, Predictions
+
+_ENGINES = {kind.__name__: kind for kind in (ProbeConfig, TrainConfig)}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run lies and what it gave.
+
+    ``submission`` is None where there are no test photos or not all folds ran with a test part.
+    """
+
+    folder: Path
+    cv: CVResult
+    submission: Path | None
+    report: Path
+    seconds: float
+
+
+def run(
+    data: CompetitionData | Path | str | None = None,
+    config: Config | str = "probe",
+    run_dir: Path | str | None = None,
+    *,
+    folds: Sequence[int] | None = None,
+    weights: Path | str | None = None,
+    relabel: Path | None = None,
+) -> RunResult:
+    """From photos to a validated submission and a report; the same call again continues or reads back.
+
+    Args:
+        data: the competition, or where it is (folder or archive); None looks at the usual places.
+        config: a configuration or the name of a recipe.
+        run_dir: the run's folder; ``runs/<recipe>`` by default.
+        folds: only these folds; None means all.
+        weights: folder of pretrained weights; None looks at the usual places.
+        relabel: CSV with the columns ``id`` and ``suggested``: breeds to train with instead of the given ones.
+
+    Raises:
+        KitError: one of its kinds, whose text says what to do.
+    """
+    begun = time.monotonic()
+    found = recipes.recipe(config) if isinstance(config, str) else config
+    loaded = data if isinstance(data, CompetitionData) else load_data(data)
+    if relabel is not None:
+        loaded = relabelled(loaded, relabel)
+    folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
+    with folder.claimed():
+        prepared = open_run(loaded, found, folder, weights)
+        _audit_page(folder, prepared)
+        result = fit_run(prepared, found, folder, folds=folds, weights=weights)
+        submission = _submission(folder, result, loaded)
+        page = _report(folder, prepared, found, weights)
+    return RunResult(folder.path, result, submission, page, time.monotonic() - begun)
+
+
+def _audit_page(run: RunDir, prepared: Prepared) -> None:
+    from competition.explain.audit_page import write_audit_page
+
+    page = run / "audit.html"
+    key = digest_of_file(run / "audit.json")
+    if not _is_made(run, "audit page", key, page):
+        write_audit_page(prepared.report, prepared.everything, page)
+        _made(run, "audit page", key)
+
+
+def _submission(run: RunDir, result: CVResult, data: CompetitionData) -> Path | None:
+    if result.test is None:
+        return None
+    path = run / "submission.csv"
+    key = digest_of([result.test.digest, _sample_digest(data)])
+    if not _is_made(run, "submission", key, path):
+        with timed(run, "submission"):
+            checked = write_submission(result.test, data, path)
+        for note in (*checked.notes, *checked.warnings):
+            warn(str(note))
+        _made(run, "submission", key)
+    return path
+
+
+def _sample_digest(data: CompetitionData) -> str:
+    return digest_of_file(data.sample_submission) if data.sample_submission else "none"
+
+
+def _report(run: RunDir, prepared: Prepared, config: Config, weights: Path | str | None) -> Path:
+    from competition.explain.report import write_run_report
+
+    page = run / "report" / "index.html"
+    key = digest_of([run.manifest.get("fitted"), digest_of_file(run / "metrics.json"), digest_of_file(run / "oof.npz")])
+    if not _is_made(run, "report", key, page):
+        with timed(run, "report"):
+            write_run_report(run, prepared.everything, _features(prepared, config, weights))
+        _made(run, "report", key)
+    return page
+
+
+def _features(
+    prepared: Prepared, config: Config, weights: Path | str | None
+) -> tuple[Sequence[str], np.ndarray] | None:
+    """Features of the first block, where the run computed them: the report shows each photo's nearest neighbours."""
+    if not isinstance(config, ProbeConfig):
+        return None
+    from competition.training.embed import embed
+    from competition.training.models import find_backbones
+    from competition.training.probe_run import probe_blocks
+
+    block = probe_blocks(find_backbones(config.backbones, weights), config.views)[0]
+    return prepared.usable.train_ids, embed(prepared.usable.train, [block], config)[block.name]
+
+
+def _is_made(run: RunDir, step: str, key: str, path: Path) -> bool:
+    return path.is_file() and run.manifest.get("made", {}).get(step) == key
+
+
+def _made(run: RunDir, step: str, key: str) -> None:
+    run.update_manifest(made={**run.manifest.get("made", {}), step: key})
+
+
+def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
+    """Train with the breeds that a CSV suggests: columns ``id`` and ``suggested``, as the report exports them.
+
+    Raises:
+        DataError: the file, a column, an id or a breed is not what it should be.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form") from error
+    if not rows or not {"id", "suggested"} <= set(rows[0]):
+        raise DataError(f"{path} needs the columns 'id' and 'suggested'")
+    wanted = {row["id"]: row["suggested"] for row in rows if row["suggested"]}
+    known = set(data.train_ids)
+    for name, breed in wanted.items():
+        if name not in known:
+            raise DataError(f"{path} names the photo '{name}', which is not in train")
+        if breed not in data.classes:
+            raise DataError(f"{path} gives '{name}' the breed '{breed}', which is not one of the {len(data.classes)}")
+    say(f"relabel: {len(wanted)} photos get the breed that {path} suggests")
+    train = tuple(dataclasses.replace(photo, breed=wanted.get(photo.id, photo.breed)) for photo in data.train)
+    return dataclasses.replace(data, train=train)
+
+
+def predict(
+    run_dir: Path | str, data: Path | str | None, out: Path | str, *, weights: Path | str | None = None
+) -> SubmissionReport:
+    """Predict photos that were not part of the run, by all its folds' models, and write a submission.
+
+    Args:
+        run_dir: a finished run.
+        data: folder or archive with ``test/`` and, if present, ``sample_submission.csv``; labels are not needed.
+        out: the CSV to write.
+        weights: the folder of weights that the run was made with (probe runs keep heads only).
+
+    Raises:
+        ResumeError: no finished run, or other weights.
+        SubmissionError: the photos do not fit ``sample_submission.csv``.
+    """
+    folder = RunDir(Path(run_dir))
+    config = stored_config(folder)
+    if not (folder / "metrics.json").is_file():
+        raise ResumeError(f"{folder.path} is not finished: start the same 'dogbreed run' again")
+    temperature = float(read_json(folder / "metrics.json")["temperature"])
+    loaded = load_data(data, need_labels=False)
+    looked = audit(dataclasses.replace(loaded, train=()), config.workers)
+    for _, name, reason in looked.unreadable:
+        warn(f"test photo {name}: {reason}; its row gets the class prior")
+    photos = [photo for photo in loaded.test if photo.id not in looked.unreadable_test]
+    if not photos:
+        raise DataError(f"{loaded.source} holds no photo that can be read: it needs a folder test/ with photos")
+    raw = _predict_folds(folder, config, photos, weights)
+    return write_submission(_filled(mean_of_folds(raw, temperature), loaded, folder), loaded, Path(out))
+
+
+def _filled(test: Predictions, loaded: CompetitionData, run: RunDir) -> Predictions:
+    """Rows for unreadable photos: the mean out-of-fold prediction, which is the class prior as the run saw it."""
+    if len(test) == len(loaded.test):
+        return test
+    oof = Predictions.load(run / "oof.npz")
+    row = oof.aligned_to(oof.ids, test.classes).probabilities.mean(axis=0)
+    known = dict(zip(test.ids, test.probabilities, strict=True))
+    ids = tuple(photo.id for photo in loaded.test)
+    return Predictions(ids, test.classes, np.stack([known.get(name, row / row.sum()) for name in ids]))
+
+
+def _predict_folds(
+    run: RunDir, config: Config, photos: Sequence[Photo], weights: Path | str | None
+) -> tuple[Predictions, ...]:
+    if isinstance(config, ProbeConfig):
+        from competition.training.probe_run import predict_photos
+
+        return predict_photos(run, config, photos, weights)
+    from competition.training.fold_models import predict_photos as predict_with_networks
+
+    return predict_with_networks(run, config, photos, weights)
+
+
+def stored_config(run: RunDir) -> Config:
+    """The configuration that a run was made with.
+
+    Raises:
+        ResumeError: this is no run of an engine that can predict (a blend, for example).
+    """
+    values: dict[str, Any] = dict(run.config)
+    engine = values.pop("engine", "")
+    if engine not in _ENGINES:
+        raise ResumeError(f"{run.path} is a {engine or 'folder without engine'}: predict with the runs it is made of")
+    config: Config = _ENGINES[engine].from_dict(values)
+    return config
+
+
+def demo(run_dir: Path | str = Path("runs/demo"), weights: Path | str | None = None) -> RunResult:
+    """``run`` on the embedded sample: the probe where pretrained weights are at hand, else a tiny network from scratch.
+
+    Args:
+        run_dir: the run's folder.
+        weights: folder of pretrained weights; None looks at the usual places, and does without when there are none.
+    """
+    sample = draw_sample(cache_folder() / "sample")
+    say("The embedded sample is a drawing: its scores say nothing about dogs.")
+    if weights is not None or local_folders():
+        config = recipes.recipe("probe")
+    else:
+        say("No pretrained weights here: training a tiny network from scratch.")
+        config = recipes.recipe("smoke", "device=cpu")
+    return run(sample, config, run_dir, weights=weights)
+
+
+def summary(result: RunResult) -> str:
+    """What a person wants to know at the end of a run, a few lines."""
+    cv = result.cv
+    folds = len(cv.folds)
+    spread = f" (folds: +- {cv.log_loss_spread:.4f})" if folds > 1 else ""
+    lines = [
+        f"out-of-fold log loss {cv.log_loss:.4f}{spread}, accuracy {cv.accuracy:.4f}, "
+        f"{len(cv.oof):,} photos, {folds} folds, temperature {cv.temperature:.3f}",
+        *([f"submission: {result.submission}"] if result.submission else []),
+        f"report: {result.report}",
+        f"took {duration(result.seconds)}",
+    ]
+    return "\n".join([*(f"note: {note}" for note in cv.notes), *lines])

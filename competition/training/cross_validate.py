@@ -1,0 +1,279 @@
+"""The loop over folds, whatever fits a fold: the probe solves them at once, fine-tuning one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from competition.config import Config, ProbeConfig, TrainConfig
+from competition.console import say
+from competition.data.layout import CompetitionData
+from competition.errors import UsageError
+from competition.files import digest_of, read_json, write_json
+from competition.training import board
+from competition.training.metrics import accuracy, log_loss, softmax
+from competition.training.models import find_backbones
+from competition.training.prepare import Prepared, prepare
+from competition.training.temperature import fit_temperature
+from competition.training.tracking import History, RunDir, tensorboard
+from competition.types import CVResult, FoldResult, Predictions
+
+IMAGENET_NOTE = (
+    "The photos of this competition come from ImageNet: backbones pretrained on ImageNet have probably seen them, with "
+    "their labels. Compare this score with others of that kind only."
+)
+SCRATCH_NOTE = "Trained from scratch: no pretrained weights were used."
+
+
+def cross_validate(
+    data: CompetitionData,
+    config: Config,
+    run_dir: Path | str | None = None,
+    *,
+    folds: Sequence[int] | None = None,
+    weights: Path | str | None = None,
+    test: bool = True,
+) -> CVResult:
+    """Audit, make folds, fit them, and leave out-of-fold and test predictions in the run's folder.
+
+    Args:
+        data: the competition.
+        config: a recipe's configuration.
+        run_dir: where the run is kept and continued; ``runs/<recipe>`` by default.
+        folds: which folds to fit; None means all. Photos of the others have no prediction.
+        weights: folder of pretrained weights; None looks at the usual places.
+        test: predict the test photos as well.
+
+    Raises:
+        UsageError: a fold that does not exist, or a configuration that cannot run here.
+        ResumeError: ``run_dir`` holds another run.
+    """
+    run = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (config.name or "run"))
+    with run.claimed():
+        prepared = open_run(data, config, run, weights)
+        return fit_run(prepared, config, run, folds=folds, weights=weights, test=test)
+
+
+def open_run(data: CompetitionData, config: Config, run: RunDir, weights: Path | str | None) -> Prepared:
+    """Start the run or check that this start continues it; audit and folds."""
+    names = config.backbones if isinstance(config, ProbeConfig) else (config.backbone,)  # type: ignore[attr-defined]
+    pretrained = getattr(config, "pretrained", True)
+    used = {ref.name: ref.digest for ref in find_backbones(names, weights)} if pretrained else {}
+    run.open(config, data.digest, weights=used)
+    return prepare(data, config, run)
+
+
+def fit_run(
+    prepared: Prepared,
+    config: Config,
+    run: RunDir,
+    *,
+    folds: Sequence[int] | None = None,
+    weights: Path | str | None = None,
+    test: bool = True,
+) -> CVResult:
+    """Fit the folds of an open run; a run that is already whole is read back."""
+    chosen = tuple(range(config.n_folds)) if folds is None else tuple(sorted(set(folds)))
+    if not chosen or min(chosen) < 0 or max(chosen) >= config.n_folds:
+        raise UsageError(f"folds {', '.join(map(str, chosen))} are impossible: expected 0 to {config.n_folds - 1}")
+    key = digest_of([config.digest, prepared.usable.digest, prepared.table.fold.tolist(), chosen, test])
+    if run.manifest.get("fitted") == key and (run / "metrics.json").is_file():
+        return read_run(run)
+    if isinstance(config, ProbeConfig):
+        result, extra = _probe(prepared, config, run, chosen, weights, test)
+    elif isinstance(config, TrainConfig):
+        result, extra = _fine_tune(prepared, config, run, chosen, weights, test)
+    else:
+        raise UsageError(f"'{type(config).__name__}' cannot be fitted")
+    write_run(run, result, prepared, extra)
+    run.update_manifest(fitted=key)
+    return result
+
+
+def _probe(
+    prepared: Prepared,
+    config: ProbeConfig,
+    run: RunDir,
+    chosen: Sequence[int],
+    weights: Path | str | None,
+    test: bool,
+) -> tuple[CVResult, dict[str, Any]]:
+    from competition.training.probe_run import fit_probe, log_probe
+
+    outcome = fit_probe(prepared, config, run, weights, test=test)
+    log_probe(run, prepared, config, outcome, weights)
+    fitted = [fold for fold in outcome.folds if fold.index in chosen]
+    result = assemble(config.name or "probe", fitted, prepared, (IMAGENET_NOTE,))
+    return result, {"candidates": outcome.candidates, "design": outcome.design}
+
+
+def _fine_tune(
+    prepared: Prepared,
+    config: TrainConfig,
+    run: RunDir,
+    chosen: Sequence[int],
+    weights: Path | str | None,
+    test: bool,
+) -> tuple[CVResult, dict[str, Any]]:
+    from competition.training.learner import fit_fold
+
+    heads: Sequence[Any] = [None] * config.n_folds
+    if config.head_from == "probe":
+        from competition.training.probe_run import fit_heads
+
+        device = config.device
+        heads = fit_heads(prepared, config.backbone, run, weights, device=device, seed=config.seed)
+    splits = prepared.table.folds()
+    results = []
+    for index in chosen:
+        say(f"- fold {index}")
+        done = fit_fold(prepared.usable, splits[index], config, run, weights=weights, head=heads[index], test=test)
+        say(f"  fold {index}: log loss {done.log_loss:.4f}, accuracy {done.accuracy:.4f} (before the temperature)")
+        results.append(done)
+    note = IMAGENET_NOTE if config.pretrained else SCRATCH_NOTE
+    return assemble(config.name or config.backbone, results, prepared, (note,)), {}
+
+
+def assemble(name: str, fitted: Sequence[FoldResult], prepared: Prepared, notes: tuple[str, ...] = ()) -> CVResult:
+    """Join folds, fit the temperature on their out-of-fold predictions, average the calibrated test predictions.
+
+    Args:
+        name: of the run.
+        fitted: folds with probabilities before the temperature.
+        prepared: the data; unreadable test photos get the class prior.
+        notes: what a reader of the score must know.
+    """
+    data = prepared.usable
+    breed_of = {photo.id: data.classes.index(photo.breed or "") for photo in data.train}
+    joined = {
+        photo: row for fold in fitted for photo, row in zip(fold.valid.ids, fold.valid.probabilities, strict=True)
+    }
+    ids = tuple(photo for photo in data.train_ids if photo in joined)
+    labels = np.array([breed_of[photo] for photo in ids], dtype=np.int64)
+    raw = Predictions(ids, data.classes, np.stack([joined[photo] for photo in ids]))
+    temperature = fit_temperature(raw.log_probabilities, labels)
+    oof = _cooled(raw, temperature)
+    folds = tuple(_calibrated(fold, temperature, breed_of) for fold in fitted)
+    tests = [fold.test for fold in folds if fold.test is not None]
+    test = _mean(tests) if tests else None
+    return CVResult(
+        name=name,
+        folds=folds,
+        oof=oof,
+        test=None if test is None else with_prior(test, prepared.everything, data),
+        log_loss=log_loss(oof.probabilities, labels),
+        accuracy=accuracy(oof.probabilities, labels),
+        temperature=temperature,
+        notes=notes,
+    )
+
+
+def _cooled(predictions: Predictions, temperature: float) -> Predictions:
+    return predictions.with_probabilities(softmax(predictions.log_probabilities, temperature))
+
+
+def _calibrated(fold: FoldResult, temperature: float, breed_of: dict[str, int]) -> FoldResult:
+    valid = _cooled(fold.valid, temperature)
+    labels = np.array([breed_of[photo] for photo in valid.ids], dtype=np.int64)
+    test = None if fold.test is None else _cooled(fold.test, temperature)
+    figures = (log_loss(valid.probabilities, labels), accuracy(valid.probabilities, labels))
+    return FoldResult(fold.index, *figures, valid, test, fold.seconds)
+
+
+def _mean(tests: Sequence[Predictions]) -> Predictions:
+    first = tests[0]
+    return first.with_probabilities(
+        np.mean([item.aligned_to(first.ids, first.classes).probabilities for item in tests], axis=0)
+    )
+
+
+def mean_of_folds(raw: Sequence[Predictions], temperature: float) -> Predictions:
+    """Mean over folds of the calibrated probabilities: what ``assemble`` does with the test photos."""
+    return _mean([_cooled(item, temperature) for item in raw])
+
+
+def with_prior(test: Predictions, everything: CompetitionData, usable: CompetitionData) -> Predictions:
+    """Give test photos without a prediction (unreadable ones) the frequencies of the breeds in training."""
+    known = dict(zip(test.ids, test.probabilities, strict=True))
+    prior = np.bincount(usable.labels, minlength=len(usable.classes)).astype(np.float64)
+    prior /= prior.sum()
+    rows = [known.get(name, prior) for name in everything.test_ids]
+    return Predictions(everything.test_ids, test.classes, np.stack(rows))
+
+
+def write_run(run: RunDir, result: CVResult, prepared: Prepared, extra: dict[str, Any]) -> None:
+    """Leave ``oof.npz``, ``test.npz``, ``metrics.json``, ``history.csv`` and the fold summaries in TensorBoard."""
+    result.oof.save(run / "oof.npz")
+    if result.test is not None:
+        result.test.save(run / "test.npz")
+    write_json(run / "metrics.json", {**_metrics(result), **extra})
+    if "candidates" in extra:
+        history = History(run / "history.csv")
+        history.rows = [dict(row) for row in extra["candidates"]]
+        history.save()
+    data = prepared.usable
+    index_of = dict(zip(data.train_ids, data.labels.tolist(), strict=True))
+    labels = np.array([index_of[name] for name in result.oof.ids], dtype=np.int64)
+    with tensorboard(run / "tensorboard" / "summary") as writer:
+        for fold in result.folds:
+            writer.add_scalar("fold/log_loss", fold.log_loss, fold.index)
+            writer.add_scalar("fold/accuracy", fold.accuracy, fold.index)
+        board.log_confusion(writer, result.oof.probabilities, labels, data.classes)
+        board.log_pr_curves(writer, result.oof.probabilities, labels, data.classes)
+
+
+def _metrics(result: CVResult) -> dict[str, Any]:
+    folds = [
+        {
+            "index": fold.index,
+            "log_loss": fold.log_loss,
+            "accuracy": fold.accuracy,
+            "photos": len(fold.valid),
+            "seconds": round(fold.seconds, 1),
+        }
+        for fold in result.folds
+    ]
+    return {
+        "name": result.name,
+        "log_loss": result.log_loss,
+        "accuracy": result.accuracy,
+        "log_loss_spread": result.log_loss_spread,
+        "accuracy_spread": result.accuracy_spread,
+        "temperature": result.temperature,
+        "photos": len(result.oof),
+        "folds": folds,
+        "notes": result.notes,
+    }
+
+
+def read_run(run: RunDir) -> CVResult:
+    """Read back what ``write_run`` left. Fold results carry their out-of-fold part; test parts are only kept averaged.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    from competition.data.folds import FoldTable
+
+    metrics = read_json(run / "metrics.json")
+    oof = Predictions.load(run / "oof.npz")
+    test = Predictions.load(run / "test.npz") if (run / "test.npz").is_file() else None
+    table = FoldTable.load(run / "folds.csv")
+    fold_of = dict(zip(table.ids, table.fold.tolist(), strict=True))
+    folds = []
+    for row in metrics["folds"]:
+        ids = tuple(name for name in oof.ids if fold_of[name] == row["index"])
+        valid = oof.aligned_to(ids, oof.classes)
+        folds.append(FoldResult(row["index"], row["log_loss"], row["accuracy"], valid, None, row["seconds"]))
+    return CVResult(
+        name=metrics["name"],
+        folds=tuple(folds),
+        oof=oof,
+        test=test,
+        log_loss=metrics["log_loss"],
+        accuracy=metrics["accuracy"],
+        temperature=metrics["temperature"],
+        notes=tuple(metrics["notes"]),
+    )

@@ -1,0 +1,63 @@
+"""The fine-tuned networks of a finished run, applied to photos that were not part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from competition.config import Config, TrainConfig
+from competition.data.layout import Photo
+from competition.errors import ResumeError
+from competition.training.embed import pick_precision
+from competition.training.learner import merged
+from competition.training.models import BackboneRef, create_model, find_backbones, load_weights, pick_device
+from competition.training.predict import predict_views
+from competition.training.tracking import RunDir
+from competition.types import Predictions
+
+
+def predict_photos(
+    run: RunDir, config: Config, photos: Sequence[Photo], weights: Path | str | None
+) -> tuple[Predictions, ...]:
+    """Probabilities of any photos by each fold's network, before the final temperature.
+
+    Raises:
+        ResumeError: the run has no trained fold, or the weights are not those it was made with.
+    """
+    if not isinstance(config, TrainConfig):
+        raise ResumeError(f"{run.path} holds no fine-tuned networks")
+    stored = Predictions.load(run / "oof.npz")
+    found = sorted(path.parent for path in run.path.glob("fold*/model.safetensors"))
+    if not found:
+        raise ResumeError(f"{run.path} holds no trained fold: start the same 'dogbreed run' again")
+    backbone = _backbone(run, config, weights)
+    device = pick_device(config.device)
+    views = [name for name in config.views if name in ("identity", "hflip")]
+    ids, predictions = tuple(photo.id for photo in photos), []
+    for folder in found:
+        model = create_model(backbone, len(stored.classes), pretrained=False, image_size=config.image_size)
+        load_weights(model, folder / "model.safetensors")
+        logits = predict_views(
+            model,
+            backbone.spec,
+            photos,
+            views,
+            config.image_size,
+            config.batch_size,
+            device,
+            precision=pick_precision(config.precision, device),
+            workers=config.workers,
+            label=folder.name,
+        )
+        predictions.append(Predictions(ids, stored.classes, merged(logits, views)))
+    return tuple(predictions)
+
+
+def _backbone(run: RunDir, config: TrainConfig, weights: Path | str | None) -> BackboneRef:
+    (backbone,) = find_backbones([config.backbone], weights)
+    wanted = run.manifest.get("weights", {})
+    if config.pretrained and wanted.get(backbone.name) != backbone.digest:
+        raise ResumeError(
+            f"the weights of {backbone.name} are not those that {run.path} was made with: pass the same --weights"
+        )
+    return backbone

@@ -1,0 +1,178 @@
+"""The linear probe as a run: embed, fit every fold at once, keep the heads, predict any photos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from competition.config import ProbeConfig
+from competition.console import warn
+from competition.data.layout import Photo
+from competition.errors import ResumeError
+from competition.files import atomic_path, read_json, write_json
+from competition.training import board, probe
+from competition.training.board_projector import log_projector
+from competition.training.embed import Block, embed
+from competition.training.metrics import accuracy, log_loss
+from competition.training.models import BackboneRef, find_backbones
+from competition.training.prepare import Prepared, timed
+from competition.training.tracking import RunDir, tensorboard
+from competition.types import FoldResult, Predictions, view
+
+
+def probe_blocks(backbones: Sequence[BackboneRef], views: Sequence[str]) -> list[Block]:
+    """Every backbone looking at every view."""
+    return [Block(backbone, view(name)) for backbone in backbones for name in views]
+
+
+@dataclass(frozen=True)
+class ProbeOutcome:
+    """What the folds gave before the final temperature, and the figures of the search."""
+
+    folds: tuple[FoldResult, ...]
+    candidates: tuple[dict[str, Any], ...]
+    design: str
+
+
+def fit_probe(
+    prepared: Prepared, config: ProbeConfig, run: RunDir, weights: Path | str | None, *, test: bool = True
+) -> ProbeOutcome:
+    """Embed the photos, fit the probe over all folds, write ``probe.json`` and ``fold<k>/head.safetensors``."""
+    data, table = prepared.usable, prepared.table
+    backbones = find_backbones(config.backbones, weights)
+    blocks = probe_blocks(backbones, config.views)
+    begun = time.monotonic()
+    with timed(run, "embed"):
+        features = embed(data.train, blocks, config)
+        test_features = embed(data.test, blocks, config) if test and data.test else {}
+    fold_of = _fold_of(prepared)
+    with timed(run, "probe"):
+        found = probe.fit(features, data.labels, fold_of, data.classes, backbones, config, run / "probe")
+    write_heads(run, found, backbones, config, data.classes)
+    tested = probe.predict(found.design, found.heads, found.temperatures, test_features) if test_features else None
+    seconds = (time.monotonic() - begun) / table.n_folds
+    folds = []
+    for fold in table.folds():
+        rows = np.flatnonzero(fold_of == fold.index)
+        valid = Predictions(tuple(data.train_ids[row] for row in rows), data.classes, found.oof[rows])
+        mine = None if tested is None else Predictions(data.test_ids, data.classes, tested[fold.index])
+        figures = (log_loss(valid.probabilities, data.labels[rows]), accuracy(valid.probabilities, data.labels[rows]))
+        folds.append(FoldResult(fold.index, *figures, valid, mine, seconds))
+    return ProbeOutcome(tuple(folds), found.candidates, found.design.name)
+
+
+def _fold_of(prepared: Prepared) -> np.ndarray:
+    """The fold that validates each usable train photo, in the order of the photos, int64 (n,)."""
+    of = dict(zip(prepared.table.ids, prepared.table.fold.tolist(), strict=True))
+    return np.array([of[name] for name in prepared.usable.train_ids], dtype=np.int64)
+
+
+def fit_heads(
+    prepared: Prepared, backbone: str, run: RunDir, weights: Path | str | None, *, device: str, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """One head per fold, weight (c, d) and bias (c,), for a fine-tuning of ``backbone`` to start from.
+
+    Each head is the probe's solution on that fold's training photos (one backbone, the whole photo).
+    """
+    config = ProbeConfig(backbones=(backbone,), views=("identity",), device=device, seed=seed)
+    data = prepared.usable
+    backbones = find_backbones(config.backbones, weights)
+    with timed(run, "heads from the probe"):
+        features = embed(data.train, probe_blocks(backbones, config.views), config)
+        fold_of = _fold_of(prepared)
+        found = probe.fit(features, data.labels, fold_of, data.classes, backbones, config, run / "probe")
+    return [(np.ascontiguousarray(weight.T), bias) for weight, bias in found.heads[0]]
+
+
+def write_heads(
+    run: RunDir, found: probe.Probe, backbones: Sequence[BackboneRef], config: ProbeConfig, classes: Sequence[str]
+) -> None:
+    """Keep everything that ``predict_photos`` needs: per-fold heads (safetensors) and ``probe.json``."""
+    from safetensors.numpy import save_file
+
+    for fold in range(len(found.heads[0])):
+        arrays = {}
+        for number, own in enumerate(found.heads):
+            arrays[f"{number}.weight"], arrays[f"{number}.bias"] = np.ascontiguousarray(own[fold][0].T), own[fold][1]
+        with atomic_path(run.fold(fold) / "head.safetensors") as temporary:
+            save_file(arrays, str(temporary))
+    write_json(
+        run / "probe.json",
+        {
+            "design": found.design.name,
+            "matrices": [matrix.groups for matrix in found.design.matrices],
+            "temperatures": found.temperatures,
+            "strengths": [item.strength for item in found.fitted],
+            "backbones": {ref.name: {"architecture": ref.architecture, "digest": ref.digest} for ref in backbones},
+            "views": config.views,
+            "classes": classes,
+            "folds": len(found.heads[0]),
+        },
+    )
+
+
+def predict_photos(
+    run: RunDir, config: ProbeConfig, photos: Sequence[Photo], weights: Path | str | None
+) -> tuple[Predictions, ...]:
+    """Probabilities of any photos by each fold's heads, before the final temperature.
+
+    Raises:
+        ResumeError: the backbone's weights are not those of the run.
+    """
+    stored = read_json(run / "probe.json")
+    backbones = find_backbones(list(stored["backbones"]), weights)
+    for ref in backbones:
+        if ref.digest != stored["backbones"][ref.name]["digest"]:
+            raise ResumeError(
+                f"the weights of {ref.name} are not those that {run.path} was made with: pass the same --weights"
+            )
+    design = probe.Design(
+        stored["design"], tuple(probe.Matrix(tuple(map(tuple, groups))) for groups in stored["matrices"])
+    )
+    features = embed(photos, probe_blocks(backbones, stored["views"]), config)
+    tested = probe.predict(design, _read_heads(run, stored), stored["temperatures"], features)
+    ids, classes = tuple(photo.id for photo in photos), tuple(stored["classes"])
+    return tuple(Predictions(ids, classes, probabilities) for probabilities in tested)
+
+
+def _read_heads(run: RunDir, stored: dict[str, Any]) -> list[list[probe.Head]]:
+    from safetensors.numpy import load_file
+
+    folds = [load_file(str(run / f"fold{fold}" / "head.safetensors")) for fold in range(int(stored["folds"]))]
+    return [
+        [(arrays[f"{number}.weight"].T, arrays[f"{number}.bias"]) for arrays in folds]
+        for number in range(len(stored["matrices"]))
+    ]
+
+
+def log_probe(
+    run: RunDir, prepared: Prepared, config: ProbeConfig, outcome: ProbeOutcome, weights: Path | str | None
+) -> None:
+    """TensorBoard: the paths of strengths, and the embedding projector with thumbnails."""
+    from competition.data.images import read_photo
+
+    data = prepared.usable
+    backbones = find_backbones(config.backbones, weights)
+    first = probe_blocks(backbones, config.views)[0]
+    path_of = {photo.id: photo.path for photo in data.train}
+    with tensorboard(run / "tensorboard" / "probe") as writer:
+        for step, row in enumerate(outcome.candidates):
+            writer.add_scalar(f"probe/{row['design']}/log_loss", row["log_loss"], step)
+            writer.add_scalar(f"probe/{row['design']}/accuracy", row["accuracy"], step)
+        try:
+            log_projector(
+                writer,
+                embed(data.train, [first], config)[first.name],
+                data.train_ids,
+                [photo.breed or "" for photo in data.train],
+                lambda name: read_photo(path_of[name], min_side=64),
+                name=first.name,
+            )
+        except ValueError as error:
+            warn(f"no embedding projector in TensorBoard: {error}")
+        board.log_hparams(writer, config.to_dict(), {"log_loss": min(row["log_loss"] for row in outcome.candidates)})
