@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from competition.explain.pages import Site, count, pretty, write_page
+from competition.explain.pages import Site, caution, count, pretty, write_page
 from competition.explain.thumbnails import Size, inline
 from competition.explain.tiles import Line, Tile, described
 
@@ -127,7 +127,7 @@ def write_audit_page(report: AuditReport, data: CompetitionData, path: Path) -> 
         path,
         "audit.html",
         title="Audit of the photos",
-        site=Site(name="Dog Breed Identification"),
+        site=Site(name="Dog Breed Identification", banner=caution(data)),
         lead=f"{data.source.name}: {count(report.train_photos, 'train photo')} of {count(len(data.classes), 'breed')}, "
         f"{count(report.test_photos, 'test photo')}.",
         figures=_figures(report),

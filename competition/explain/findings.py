@@ -23,7 +23,7 @@ from competition.explain.misclassified import (
     suspected_mislabels,
     verdicts,
 )
-from competition.explain.pages import slug
+from competition.explain.pages import is_drawing, slug
 from competition.files import read_json
 from competition.training.metrics import accuracy, log_loss
 from competition.training.tracking import History
@@ -175,7 +175,7 @@ def gather(run: RunDir, data: CompetitionData, features: tuple[Sequence[str], np
         history=tuple(_history(run)),
         audit=AuditReport.load(run.path) if (run / "audit.json").is_file() else None,
         neighbours=Neighbours.of(found, *features) if features is not None else None,
-        drawing=(data.root / "truth.json").is_file(),
+        drawing=is_drawing(data),
     )
 
 

@@ -15,10 +15,6 @@ from competition.explain.findings import Findings
 from competition.explain.pages import count, nats, percent, pretty
 from competition.training.metrics import accuracy, log_loss, reliability
 
-DRAWING_BANNER = (
-    "These photos are drawings made by the kit to try itself out. The figures show that the parts work; "
-    "they are not a result."
-)
 IMAGENET_NOTE = (
     "The photos of this competition come from ImageNet, so ImageNet-pretrained backbones have probably seen them, "
     "test photos included. Expect a lower score on photos taken elsewhere."

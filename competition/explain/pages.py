@@ -23,7 +23,13 @@ from competition.files import write_text
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from competition.data.layout import CompetitionData
+
 TEMPLATES = Path(__file__).parent / "templates"
+DRAWING_BANNER = (
+    "These photos are drawings made by the kit to try itself out. The figures show that the parts work; "
+    "they are not a result."
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,16 @@ class Site:
     pages: tuple[Link, ...] = ()
     places: tuple[Link, ...] = ()
     banner: str = ""
+
+
+def is_drawing(data: CompetitionData) -> bool:
+    """Whether the photos are the embedded sample's drawings, which ``truth.json`` comes with."""
+    return (data.root / "truth.json").is_file()
+
+
+def caution(data: CompetitionData) -> str:
+    """The banner for pages about these data: that they are drawings, or nothing."""
+    return DRAWING_BANNER if is_drawing(data) else ""
 
 
 @lru_cache(maxsize=1)

@@ -16,8 +16,8 @@ from competition.console import progress, say
 from competition.explain.audit_page import write_audit_page
 from competition.explain.findings import MOST_LOSSES, Findings, gather
 from competition.explain.misclassified import write_suspects
-from competition.explain.overview import DRAWING_BANNER, breed_rows, overview
-from competition.explain.pages import Link, Site, count, pretty, write_page
+from competition.explain.overview import breed_rows, overview
+from competition.explain.pages import Link, Site, caution, count, pretty, write_page
 from competition.explain.photo_pages import (
     Gallery,
     breed_page,
@@ -85,7 +85,7 @@ def _site(f: Findings) -> Site:
     if f.audit is not None:
         pages.append(Link("duplicates.html", "Duplicates", count(len(f.audit.pairs))))
     places = tuple(Link(f.breed_page(i), pretty(name)) for i, name in enumerate(f.found.classes))
-    return Site(f.name, tuple(pages), places, DRAWING_BANNER if f.drawing else "")
+    return Site(f.name, tuple(pages), places, caution(f.data))
 
 
 def _pages(gallery: Gallery) -> Iterator[_Page]:

@@ -139,6 +139,7 @@ def test_imagenet_note_or_drawing_banner(tmp_path: Path) -> None:
     for page in pages_of(run):
         assert "not a result" in page.text
         assert "come from ImageNet" not in page.text
+    assert "not a result" in Page(write_audit_page(AuditReport(), data, tmp_path / "audit.html")).text
 
 
 def test_suspects_are_exported(site: tuple[RunDir, CompetitionData]) -> None:
