@@ -11,12 +11,18 @@ import typer
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
     data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights, for nearest photos.")] = None,
+    relabel: Annotated[Path | None, typer.Option("--relabel", help="The CSV that the run was given.")] = None,
 ) -> None:
     """Write the report of a run: scores, confused breeds, top losses, suspected mislabels; opens from disk."""
     from competition.data.layout import load_data
     from competition.explain.report import write_run_report
+    from competition.explain.run_features import run_features
+    from competition.pipeline import relabelled
     from competition.training.tracking import RunDir
 
     folder = RunDir(run)
     _ = folder.config  # says in one line that this is no run, before the data are searched
-    typer.echo(write_run_report(folder, load_data(data)))
+    loaded = load_data(data)
+    loaded = loaded if relabel is None else relabelled(loaded, relabel)
+    print(write_run_report(folder, loaded, run_features(folder, loaded, weights)))

@@ -112,8 +112,8 @@ def overview(f: Findings) -> dict[str, Any]:
     top = min(5, p.shape[1])
     return {
         "lead": _lead(f),
-        "note": "" if f.drawing else IMAGENET_NOTE,
-        "notes": [str(note) for note in f.metrics.get("notes", [])],
+        "note": _imagenet_note(f),
+        "notes": [str(note) for note in f.metrics.get("notes", []) if "ImageNet" not in str(note)],
         "partial": len(f.data.train) - len(f.found),
         "figures": [
             ("Expected log loss", nats(score), f"± {spread[0]:.3f} between folds" if len(losses) > 1 else "nats"),
@@ -130,9 +130,15 @@ def overview(f: Findings) -> dict[str, Any]:
         "curves": [c for c in (strength_chart(f.metrics.get("candidates", [])), *history_charts(f.history)) if c],
         "matrix": matrix_rows(f),
         "matrix_breeds": f.matrix_breeds,
-        "steps": [(name, duration(float(s))) for name, s in f.metrics.get("steps", {}).items()],
+        "steps": [(name, duration(float(s))) for name, s in f.manifest.get("steps", {}).items()],
         "facts": _facts(f),
     }
+
+
+def _imagenet_note(f: Findings) -> str:
+    """Shown unless the photos are drawings or the run says nothing of it (a network trained from scratch)."""
+    said = any("ImageNet" in str(note) for note in f.metrics.get("notes", []))
+    return IMAGENET_NOTE if not f.drawing and (said or "notes" not in f.metrics) else ""
 
 
 def _spread(values: list[float]) -> float:

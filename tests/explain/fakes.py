@@ -72,10 +72,10 @@ def make_run(folder: Path, data: CompetitionData, seed: int = 0, sure: float = 3
     make_folds(data, n_folds, seed, audit.groups()).save(folder / "folds.csv")
     Predictions(data.train_ids, data.classes, make_probabilities(data, rng, sure)).save(folder / "oof.npz")
     write_json(folder / "config.json", {"engine": "ProbeConfig", "name": "probe", "seed": 42, "backbones": ["tiny"]})
-    write_json(folder / "manifest.json", {"command": "dogbreed run", "versions": {"numpy": "2"}, "seed": 42})
+    write_json(folder / "manifest.json", {"command": "dogbreed run", "versions": {"numpy": "2"}, "steps": {"audit": 0.4, "embed": 12.0}})
     strengths = [10.0**power for power in range(-4, 0)]
     candidates = [
-        {"combine": how, "strength": s, "log_loss": 0.4 + 0.05 * (np.log10(s) + 2 + shift) ** 2, "accuracy": 0.8}
+        {"design": how, "strength": s, "log_loss": 0.4 + 0.05 * (np.log10(s) + 2 + shift) ** 2, "accuracy": 0.8}
         for how, shift in (("concat", 0.0), ("average", 0.3))
         for s in strengths
     ]
@@ -85,8 +85,7 @@ def make_run(folder: Path, data: CompetitionData, seed: int = 0, sure: float = 3
             "temperature": 1.07,
             "candidates": candidates,
             "folds": [{"index": k, "seconds": 1.5 + k} for k in range(n_folds)],
-            "notes": ["pug: 2 photos for 3 folds"],
-            "steps": {"audit": 0.4, "embed": 12.0},
+            "notes": ["pug: 2 photos for 3 folds", "The photos come from ImageNet, so ..."],
         },
     )
     rows = ["fold,epoch,train_loss,valid_loss,accuracy"]

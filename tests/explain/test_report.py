@@ -10,12 +10,14 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
+from competition.config import ProbeConfig
 from competition.data.audit import AuditReport, DuplicatePair
 from competition.data.layout import CompetitionData
-from competition.errors import DataError, ResumeError
+from competition.errors import DataError, ResumeError, WeightsError
 from competition.explain import audit_page
 from competition.explain.findings import gather
 from competition.explain.report import write_audit_page, write_run_report
+from competition.explain.run_features import run_features
 from competition.files import write_json
 from competition.training.metrics import accuracy, log_loss
 from competition.training.tracking import RunDir
@@ -291,3 +293,28 @@ def test_a_duplicate_under_the_called_breed_is_said(tmp_path: Path) -> None:
     assert text.index("a duplicate is labelled so") < text.index(
         found.ids[int(found.wrong[1])]
     )  # it is the first photo's
+
+
+def test_features_of_a_probe_run(tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    weights = tmp_path / "weights" / "tiny"
+    weights.mkdir(parents=True)
+    model = timm.create_model("test_vit", num_classes=0)
+    save_file(model.state_dict(), str(weights / "model.safetensors"))
+    write_json(weights / "config.json", {"architecture": "test_vit", "num_classes": 0, "num_features": 64})
+    data = fakes.make_photos(tmp_path / "data", 2)
+    run = fakes.make_run(tmp_path / "run", data)
+    run.update_manifest(weights={})
+    write_json(run / "config.json", {**ProbeConfig(backbones=("tiny",)).to_dict(), "engine": "ProbeConfig"})
+    made = run_features(run, data, weights.parent)
+    assert made is not None
+    assert tuple(made[0]) == data.train_ids
+    assert made[1].shape == (12, model.num_features)
+    assert run_features(run, data) is None  # nowhere to be found: said, and the report goes without
+    run.update_manifest(weights={"tiny": "another"})
+    with pytest.raises(WeightsError, match="not those of"):
+        run_features(run, data, weights.parent)
+    write_json(run / "config.json", {"engine": "TrainConfig"})
+    assert run_features(run, data) is None
