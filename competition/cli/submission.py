@@ -96,6 +96,23 @@ def grade(
     print(json.dumps({"log_loss": value}) if as_json else f"log loss {value:.5f}")
 
 
+@app.command()
+def split(
+    out: Annotated[Path, typer.Option("--out", help="A new folder; gets public/ and private/answers.csv.")],
+    data: Data = None,
+    share: Annotated[float, typer.Option("--share", help="Share of the training photos to hold out.")] = 0.1,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
+) -> None:
+    """Make a competition whose answers are known: a tenth of the training photos become its test set."""
+    from competition.data.layout import load_data
+    from competition.prediction.split import split_competition
+
+    made = split_competition(load_data(data), out, share=share, seed=seed)
+    print(f"{made.public}: {made.train:,} train and {made.test:,} test photos; answers in {made.answers}")
+    print(f"next: dogbreed run --data {made.public} --run-dir RUN")
+    print(f"then: dogbreed submission grade RUN/submission.csv --answers {made.answers}")
+
+
 def print_report(report: SubmissionReport) -> None:
     """Print what the checker found: errors, warnings, notes, and the verdict."""
     for title, lines in (("error", report.errors), ("warning", report.warnings), ("note", report.notes)):

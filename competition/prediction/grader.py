@@ -120,7 +120,7 @@ def split_and_grade(
     with tempfile.TemporaryDirectory() as scratch:
         answers, submission = Path(scratch) / "answers.csv", Path(scratch) / "submission.csv"
         for _ in range(splits):
-            held = _draw(rng, breeds, share)
+            held = draw_held_out(rng, breeds, share)
             ids = tuple(oof.ids[row] for row in held)
             rows = "\n".join(f'"{oof.ids[row]}","{breeds[row]}"' for row in held)
             answers.write_text(f"id,breed\n{rows}\n", encoding="utf-8")
@@ -129,7 +129,7 @@ def split_and_grade(
     return Graded(tuple(scores), share, len(held))
 
 
-def _draw(rng: np.random.Generator, breeds: Sequence[str], share: float) -> list[int]:
+def draw_held_out(rng: np.random.Generator, breeds: Sequence[str], share: float) -> list[int]:
     """Rows drawn per breed without replacement; each breed with about ``share`` of its photos, at least one in all."""
     by_breed: dict[str, list[int]] = {}
     for row, breed in enumerate(breeds):

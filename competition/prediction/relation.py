@@ -11,6 +11,7 @@ from competition.training.metrics import softmax
 
 _SAME = 1e-7  # the file is printed with ten digits
 _EXPLAINED = 2e-3  # mean total variation distance below which a transformation counts as found
+_DIGITS = 1e-9  # equal cells below it may be rounding
 _TRUSTED = 1e-7  # log-probabilities below are dominated by floors and rounding
 
 
@@ -75,8 +76,9 @@ def _floor_of(file: np.ndarray) -> float:
     """
     smallest = file.min(axis=1, keepdims=True)
     piled = (file <= smallest * (1 + 1e-6)).sum(axis=1)
-    rows = (piled >= max(2, file.shape[1] // 4)) & (smallest[:, 0] > 0) & (piled < file.shape[1])
-    if rows.mean() < 0.2:
+    # Two equal smallest cells do not happen by chance, unless the digits of the file ran out.
+    rows = (piled >= 2) & (piled < file.shape[1]) & (smallest[:, 0] > _DIGITS)
+    if rows.mean() < 0.01:
         return 0.0
     low, many = smallest[rows, 0], piled[rows]
     floor = float(np.median(low / (1 - many * low)))

@@ -19,6 +19,7 @@ _OVERCONFIDENT_MEAN = 0.98
 _COLLAPSED_SHARE = 0.5
 _ENOUGH_ROWS = 20
 _EXACT = 1e-9
+_ROUNDING = 1e-12
 
 
 class CsvReader(Protocol):
@@ -201,7 +202,8 @@ class SubmissionTable:
             self._problem("with a probability outside [0, 1]", example)
             return False
         total = math.fsum(values)
-        if abs(total - 1) > ROW_SUM_TOLERANCE:
+        # A sum of exactly 1.000001 is refused: in binary it lies beyond the tolerance for some graders.
+        if abs(total - 1) > ROW_SUM_TOLERANCE - _ROUNDING:
             self._problem(
                 "whose probabilities do not sum to 1 within 1e-6", f"'{name}' on line {line} sums to {total:.7g}"
             )

@@ -50,7 +50,7 @@ def split_cells(text: str) -> list[list[str]] | None:
 
 
 def reference_accepts(content: bytes, ids: set[str], classes: set[str]) -> bool:
-    """The rules: exactly these columns, exactly these ids, numbers in [0, 1], rows that sum to 1 within 1e-6."""
+    """The rules: exactly these columns, exactly these ids, numbers in [0, 1], rows that sum to 1 within less than 1e-6."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -71,7 +71,7 @@ def reference_accepts(content: bytes, ids: set[str], classes: set[str]) -> bool:
         if not all(NUMBER.fullmatch(cell) for cell in cells):
             return False
         numbers = [Decimal(cell.strip()) for cell in cells]
-        if min(numbers) < 0 or max(numbers) > 1 or abs(sum(numbers) - 1) > Decimal("1e-6"):
+        if min(numbers) < 0 or max(numbers) > 1 or abs(sum(numbers) - 1) >= Decimal("1e-6"):
             return False
     return True
 
@@ -180,7 +180,7 @@ def submissions(draw: st.DrawFn) -> tuple[bytes, list[str], list[str]]:
     return content, ids, classes
 
 
-SCRATCH = Path(tempfile.mkdtemp(prefix="dogbreed-reference-"))
+SCRATCH = tempfile.TemporaryDirectory(prefix="dogbreed-reference-")
 SEEN = {True: 0, False: 0}
 
 
@@ -188,7 +188,7 @@ SEEN = {True: 0, False: 0}
 @given(submissions())
 def test_both_checkers_agree(submission: tuple[bytes, list[str], list[str]]) -> None:
     content, ids, classes = submission
-    path = SCRATCH / "s.csv"
+    path = Path(SCRATCH.name) / "s.csv"
     path.write_bytes(content)
     report = check_submission(path, Template(tuple(ids), tuple(classes)))
     expected = reference_accepts(content, set(ids), set(classes))
