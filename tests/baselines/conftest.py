@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -11,27 +12,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
+def _seeded(request: pytest.FixtureRequest) -> Iterator[None]:
     """Both frameworks start every test from the same seed; what a test built in Keras is forgotten after it."""
-    import sys
-
     import torch
 
     torch.manual_seed(0)
-    if "keras" in sys.modules:
-        import keras
+    if "keras_installed" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("keras_installed")
+    import keras
 
-        keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     yield
-    if "keras" in sys.modules:
-        import keras
-
-        keras.utils.clear_session(free_memory=True)
+    keras.utils.clear_session(free_memory=True)
 
 
 @pytest.fixture(scope="session")
 def keras_installed() -> None:
     """Tests of both frameworks are skipped where Keras or TensorFlow is missing."""
-    pytest.importorskip("baselines.keras_nets")
+    import baselines.keras_nets  # noqa: F401 - must come before TensorFlow, see there
+
     pytest.importorskip("tensorflow")
     pytest.importorskip("keras")
+    pytest.importorskip("torchvision")
+    gc.freeze()  # the collection after every test then looks at that test's models, not at the frameworks

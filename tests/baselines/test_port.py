@@ -122,7 +122,7 @@ def test_options_agree(name: str, options: dict) -> None:
     np.testing.assert_allclose(keras_logits(theirs, batch), expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("size", [28, 30, 33, 45, 64])
+@pytest.mark.parametrize("size", [28, 33, 46])
 @pytest.mark.parametrize("name", ["lenet5", "resnet8", "vgg11_bn_small", "googlenet_small", "alexnet_small"])
 def test_odd_sizes_agree(name: str, size: int) -> None:
     ours, theirs = pair(name, size, **({"widths": (8, 8, 8, 8, 8)} if name.startswith("vgg") else {}))
