@@ -17,14 +17,18 @@ from competition.explain.tiles import Line, Tile, described, judged
 
 NEAREST = 4
 TYPICAL = 6
+# A model that calls everything by one name must not make a page, or a folder of large thumbnails, of all photos.
+MOST_CASES = 60  # per direction of a pair
+MOST_LISTED = 300  # per list on a breed's page
+MOST_LARGE = 2500  # about 11 kB each
 
 
 def wanted_sizes(f: Findings) -> dict[str, set[Size]]:
     """Sizes in which each photo is shown: all small, those that are looked at closely large as well."""
     wanted: dict[str, set[Size]] = {name: {SMALL} for name in f.found.ids}
-    close = [row for pair in f.pairs for row in (*pair.a_as_b, *pair.b_as_a)]
-    close += f.found.wrong[:MOST_LOSSES].tolist() + [s.row for s in f.mislabels.suspects[:MOST_SUSPECTS]]
-    for row in close:
+    close = f.found.wrong[:MOST_LOSSES].tolist() + [s.row for s in f.mislabels.suspects[:MOST_SUSPECTS]]
+    close += [row for pair in f.pairs for rows in (pair.a_as_b, pair.b_as_a) for row in rows[:MOST_CASES]]
+    for row in list(dict.fromkeys(close))[:MOST_LARGE]:
         wanted[f.found.ids[row]].add(LARGE)
     if f.audit is not None:
         for name in audit_page.shown_ids(f.audit.pairs):
@@ -97,6 +101,7 @@ class Direction:
     given: str
     called: str
     cases: tuple[Case, ...]
+    errors: int
     photos: int
 
 
@@ -129,9 +134,9 @@ def _pair_lead(f: Findings, pair: Confusion) -> str:
 
 def _direction(gallery: Gallery, given: int, called: int, rows: np.ndarray) -> Direction:
     f = gallery.f
-    cases = tuple(_case(gallery, int(row), given, called) for row in rows)
+    cases = tuple(_case(gallery, int(row), given, called) for row in rows[:MOST_CASES])
     names = f.found.classes[given], f.found.classes[called]
-    return Direction(f.slugs[given], *names, cases, int((f.found.labels == given).sum()))
+    return Direction(f.slugs[given], *names, cases, len(rows), int((f.found.labels == given).sum()))
 
 
 def _case(gallery: Gallery, row: int, given: int, called: int) -> Case:
@@ -184,9 +189,9 @@ def breed_page(gallery: Gallery, breed: int, others: dict[int, str]) -> dict[str
         ],
         "called_as": _others(f, breed, matrix[breed], given=True),
         "taken_from": _others(f, breed, matrix[:, breed], given=False),
-        "wrong": gallery.tiles(wrong),
-        "right": gallery.tiles(right),
-        "as_this": gallery.tiles(as_this),
+        "wrong": (gallery.tiles(wrong[:MOST_LISTED]), len(wrong)),
+        "right": (gallery.tiles(right[:MOST_LISTED]), len(right)),
+        "as_this": (gallery.tiles(as_this[:MOST_LISTED]), len(as_this)),
         "before": others.get(-1),
         "after": others.get(1),
     }

@@ -33,7 +33,7 @@ class Size:
     letter: str
 
 
-SMALL = Size(side=128, quality=72, letter="s")
+SMALL = Size(side=128, quality=66, letter="s")
 LARGE = Size(side=288, quality=80, letter="l")
 
 

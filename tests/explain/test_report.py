@@ -14,7 +14,7 @@ from competition.config import ProbeConfig
 from competition.data.audit import AuditReport, DuplicatePair
 from competition.data.layout import CompetitionData
 from competition.errors import DataError, ResumeError, WeightsError
-from competition.explain import audit_page
+from competition.explain import audit_page, photo_pages
 from competition.explain.findings import gather
 from competition.explain.report import write_audit_page, write_run_report
 from competition.explain.run_features import run_features
@@ -318,3 +318,24 @@ def test_features_of_a_probe_run(tmp_path: Path) -> None:
         run_features(run, data, weights.parent)
     write_json(run / "config.json", {"engine": "TrainConfig"})
     assert run_features(run, data) is None
+
+
+def test_a_collapsed_model_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo_pages, "MOST_CASES", 2)
+    monkeypatch.setattr(photo_pages, "MOST_LISTED", 3)
+    monkeypatch.setattr(photo_pages, "MOST_LARGE", 5)
+    data = fakes.make_photos(tmp_path / "data", 4)
+    run = fakes.make_run(tmp_path / "run", data)
+    (run / "audit.json").unlink()
+    Predictions(data.train_ids, data.classes, np.tile([0.05, 0.05, 0.75, 0.05, 0.05, 0.05], (24, 1))).save(
+        run / "oof.npz"
+    )
+    write_run_report(run, data)
+    report = run / "report"
+    assert len(list(report.rglob("*l.jpg"))) == 5
+    pair = Page(report / "pairs" / "chow--lakeland-terrier.html")
+    assert "4 of 4 photos, highest loss first; the first 2 are shown." in pair.text
+    breed = Page(report / "breeds" / "chow.html")
+    assert "20 photos of other breeds called Chow" in breed.text
+    assert "The 3 with the highest loss are shown." in breed.text
+    assert all(image["src"] for page in pages_of(run) for image in page.images)
