@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def log_projector(
         thumbnails: uint8 (n, h, w, 3), or a function from photo id to a uint8 image (h, w, 3), called for the kept
             points only (``PhotoCache.__getitem__`` is one).
         extra: further columns by name (predicted breed, loss), each of length n.
-        name: of the embedding; a file name.
+        name: of the embedding.
         most: points at most.
         thumbnail_side: pixels.
 
@@ -56,7 +57,7 @@ def log_projector(
     columns = {"breed": labels, "id": ids, **(extra or {})}
     _check_lengths(features, thumbnails, columns)
     keep = thin(labels, most)
-    folder = Path(writer.get_logdir()) / name
+    folder = Path(writer.get_logdir()) / re.sub(r"[^\w.-]", "_", name)
     points = reduce_dimensions(np.asarray(features, np.float32)[keep])
     # As text: tensorboard takes a binary file for text when its bytes happen to be valid UTF-8, and fails.
     write_text(folder / "tensors.tsv", "".join("\t".join(f"{x:.5g}" for x in point) + "\n" for point in points))
@@ -65,9 +66,9 @@ def log_projector(
         tiles = (thumbnails(ids[i]) if callable(thumbnails) else thumbnails[i] for i in keep)
         side = min(thumbnail_side, _SPRITE_LIMIT // math.ceil(math.sqrt(len(keep))))
         _write_sprite(folder / "sprite.png", tiles, len(keep), side)
-        _register(folder, points.shape, side)
+        _register(folder, name, points.shape, side)
     else:
-        _register(folder, points.shape, None)
+        _register(folder, name, points.shape, None)
 
 
 def _check_lengths(
@@ -125,7 +126,7 @@ def _write_sprite(path: Path, tiles: object, count: int, side: int) -> None:
         sprite.save(temporary, format="PNG")
 
 
-def _register(folder: Path, shape: tuple[int, ...], thumbnail_side: int | None) -> None:
+def _register(folder: Path, name: str, shape: tuple[int, ...], thumbnail_side: int | None) -> None:
     """Add or replace the embedding in the run's projector_config.pbtxt; paths in it are relative to that file."""
     from google.protobuf import text_format  # type: ignore[import-untyped]
     from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
@@ -134,9 +135,9 @@ def _register(folder: Path, shape: tuple[int, ...], thumbnail_side: int | None) 
     config = ProjectorConfig()
     if path.is_file():
         text_format.Parse(path.read_text(encoding="utf-8"), config)
-    others = [info for info in config.embeddings if info.tensor_name != folder.name]
+    others = [info for info in config.embeddings if info.tensor_name != name]
     info = EmbeddingInfo(
-        tensor_name=folder.name,
+        tensor_name=name,
         tensor_path=f"{folder.name}/tensors.tsv",
         tensor_shape=shape,
         metadata_path=f"{folder.name}/metadata.tsv",

@@ -231,10 +231,14 @@ def test_tensorboard_itself_serves_the_run(writer: SummaryWriter, rng: np.random
 
 
 def test_a_second_call_replaces_its_own_name_only(writer: SummaryWriter) -> None:
-    for name, count in (("probe", 3), ("fold0", 4), ("probe", 2)):
+    for name, count in (("net/identity", 3), ("fold0", 4), ("net/identity", 2)):
         board.log_projector(writer, np.ones((count, 2)), ["i"] * count, ["x"] * count, name=name)
     embeddings = projector(writer).embeddings  # type: ignore[attr-defined]
-    assert {info.tensor_name: list(info.tensor_shape) for info in embeddings} == {"fold0": [4, 2], "probe": [2, 2]}
+    assert {info.tensor_name: list(info.tensor_shape) for info in embeddings} == {
+        "fold0": [4, 2],
+        "net/identity": [2, 2],
+    }
+    assert len(np.loadtxt(Path(writer.get_logdir()) / "net_identity" / "tensors.tsv")) == 2
 
 
 def test_only_kept_points_ask_for_thumbnails(writer: SummaryWriter) -> None:

@@ -1,0 +1,57 @@
+"""``dogbreed show``: pictures of what the kit does to photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+app = typer.Typer(help="Draw what the kit does to photos.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Draw what the kit does to photos."""
+
+
+@app.command()
+def augment(
+    photo: Annotated[
+        Path | None, typer.Argument(help="A photo; without one, a drawing of the embedded sample.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("augment.png"),
+    draws: Annotated[int, typer.Option("--draws", min=1, max=40, help="Draws of each pipeline.")] = 7,
+    size: Annotated[int, typer.Option("--size", min=16, max=1024, help="Side of a square, pixels.")] = 160,
+    backend: Annotated[str, typer.Option("--backend", help="albumentations or torchvision.")] = "albumentations",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+) -> None:
+    """Draw one photo through every augmentation: a row for each, the original at the left."""
+    from PIL import Image
+
+    from competition.files import atomic_path
+    from competition.training.augment import draw_augment_sheet
+
+    sheet = draw_augment_sheet(_photo_or_drawing(photo), draws=draws, size=size, backend=backend, seed=seed)
+    with atomic_path(out) as temporary:
+        Image.fromarray(sheet).save(temporary, format="PNG")
+    print(out)
+
+
+def _photo_or_drawing(photo: Path | None) -> np.ndarray:
+    from competition.data.images import read_photo
+
+    if photo is not None:
+        return read_photo(photo)
+    import tempfile
+
+    from competition.console import say
+    from competition.data.sample import draw_sample
+
+    say("no photo given: this is a drawing from the embedded sample, not a photo")
+    with tempfile.TemporaryDirectory() as folder:
+        root = draw_sample(Path(folder) / "sample")
+        return read_photo(min((root / "train").iterdir()))
