@@ -123,10 +123,15 @@ def print_report(report: SubmissionReport) -> None:
 
 def record(file: Path, run: Path, data: CompetitionData, ledger: Path, note: str = "") -> None:
     """Add the row and print it; a byte-identical earlier submission is pointed out."""
+    from competition.console import say
+    from competition.explain.pages import is_drawing
     from competition.prediction.ledger import Ledger
     from competition.prediction.ledger_text import record_lines
     from competition.prediction.records import record_submission
 
+    if is_drawing(data):
+        say("no row in the ledger: these photos are the embedded sample's drawings")
+        return
     for line in record_lines(*record_submission(file, run, data, Ledger(ledger), note)):
         print(line)
 
@@ -137,6 +142,7 @@ def doctor(
     run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
     data: Data = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write a page with pictures there (HTML).")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights: names its features.")] = None,
     ledger: LedgerFile = _LEDGER,
     as_json: AsJson = False,
 ) -> None:
@@ -147,9 +153,12 @@ def doctor(
     from competition.prediction.doctor import examine
     from competition.prediction.doctor_text import doctor_lines
     from competition.prediction.ledger import Ledger
+    from competition.prediction.run_features import cached_features
+    from competition.training.tracking import RunDir
 
     competition = load_data(data)
-    found = examine(file, run, competition, ledger=Ledger(ledger))
+    features = cached_features(RunDir(run), competition, weights)
+    found = examine(file, run, competition, ledger=Ledger(ledger), features=features)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from competition.explain.charts import folds_chart, reliability_chart
 from competition.explain.doctor_charts import histogram_chart, interval_chart, shifts_chart
-from competition.explain.pages import Site, count, nats, percent, pretty, write_page
+from competition.explain.pages import Site, caution, count, nats, percent, pretty, write_page
 from competition.explain.thumbnails import Size, inline
 from competition.explain.tiles import Line, Tile, described
 
@@ -44,7 +44,7 @@ def write_doctor_page(found: Diagnosis, path: Path, data: CompetitionData | None
         path,
         "doctor.html",
         title="Submission doctor",
-        site=Site(name="Dog Breed Identification"),
+        site=Site(name="Dog Breed Identification", banner=caution(data) if data is not None else ""),
         lead=_lead(found),
         figures=_figures(found),
         findings=[(_WORDS[each.level], _TAGS[each.level], each.text) for each in found.findings],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,14 @@ def blend_runs(
             name="blend", n_folds=max(2, len(np.unique(stack.folds))), members=stack.names, method=method
         )
         run.open(config, data.digest, members=[member.oof.digest for member in stack.members])
+        run.update_manifest(member_paths=_member_paths(found, out))
         return found, _fill(run, found, data)
+
+
+def _member_paths(found: BlendStudy, out: Path) -> list[str]:
+    """Where the members lie, relative to the blend: the doctor finds their cached features through it."""
+    paths = [member.path for member in found.stack.members if member.path is not None]
+    return [os.path.relpath(path, out) for path in paths]
 
 
 def _fill(run: RunDir, found: BlendStudy, data: CompetitionData) -> SubmissionReport | None:

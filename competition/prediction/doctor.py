@@ -59,8 +59,7 @@ def examine(
         run: run folder with out-of-fold and test predictions.
         data: the competition, or breed by photo id.
         ledger: earlier submissions to compare with.
-        features: embeddings of the run's train photos (n, d), in the order of its out-of-fold ids, and of its test
-            photos (t, d), in the order of its test ids, from one frozen backbone.
+        features: embeddings of train (n, d) and test (t, d) photos from one frozen backbone, in any order.
 
     Raises:
         SubmissionError: the file is not valid.

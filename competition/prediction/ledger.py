@@ -139,6 +139,15 @@ class Ledger:
             raise UsageError(f"{self.path} has no row for '{file}': see 'dogbreed submission list'")
         return rows[-1]
 
+    def known(self, file: Path) -> Entry | None:
+        """The row of this very file: the same name and the same content.
+
+        Raises:
+            DataError: the file is missing.
+        """
+        name, digest = self.name_of(file), digest_of_file(file)
+        return next((entry for entry in self.entries() if (entry.file, entry.digest) == (name, digest)), None)
+
     def name_of(self, file: Path) -> str:
         """How the ledger calls a file: relative to where the ledger's folder lies, else the bare name."""
         home = self.path.resolve().parent.parent

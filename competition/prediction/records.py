@@ -28,13 +28,16 @@ def record_submission(
         note: anything worth remembering.
 
     Returns:
-        The row, and earlier rows that are byte-identical under another name.
+        The row, and earlier rows that are byte-identical under another name. A file that has its row keeps it.
 
     Raises:
         SubmissionError: the file is not valid.
         DataError: the run's predictions are missing.
     """
     run = run if isinstance(run, RunDir) else RunDir(Path(run))
+    known = ledger.known(file)
+    if known is not None:
+        return known, ()
     metrics = read_json(run / "metrics.json")
     expected = expected_score(read_case(file, run, data))
     members = metrics.get("members") or []

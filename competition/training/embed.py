@@ -200,6 +200,15 @@ def embed(
     return {name: store.read() for name, store in stores.items()}
 
 
+def cached(
+    photos: Sequence[Photo], block: Block, config: ProbeConfig, *, folder: Path | None = None
+) -> np.ndarray | None:
+    """Features of one block, float32 (n, d), when every photo's are kept already; None otherwise. Computes nothing."""
+    precision = pick_precision(config.precision, pick_device(config.device))
+    store = _store(photos, block, precision, folder or cache_folder() / "features")
+    return store.read() if store.complete and len(photos) else None
+
+
 def _store(photos: Sequence[Photo], block: Block, precision: torch.dtype, folder: Path) -> FeatureStore:
     facts = {
         "weights": block.backbone.digest,

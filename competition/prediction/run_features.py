@@ -1,0 +1,72 @@
+"""Features that a run left in the kit's cache, for the doctor's comparison of training and test photos."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from competition.config import ProbeConfig
+from competition.console import say
+from competition.data.audit_report import AuditReport
+from competition.errors import KitError
+from competition.training.tracking import RunDir
+
+if TYPE_CHECKING:
+    from competition.data.layout import CompetitionData
+
+
+def cached_features(
+    run: RunDir, data: CompetitionData, weights: Path | str | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Features of train (n, d) and test (t, d) photos by the first backbone and view of a probe run.
+
+    Read from the cache only, in the order of the readable photos; nothing is computed. For a blend, the first member
+    that has them answers.
+
+    Args:
+        run: a run or a blend.
+        data: the data of the run.
+        weights: folder of pretrained weights; None looks at the usual places.
+
+    Returns:
+        The features, or None where the run has none, or they or their weights are not at hand (which is said).
+    """
+    members = run.manifest.get("member_paths")
+    if members:
+        found = (cached_features(RunDir(run.path / path), data, weights) for path in members)
+        return next((features for features in found if features is not None), None)
+    if not (run / "config.json").is_file():
+        return None
+    values = run.config
+    if values.pop("engine", "") != ProbeConfig.__name__:
+        return None
+    try:
+        return _read(run, _readable(run, data), ProbeConfig.from_dict(values), weights)
+    except KitError as error:
+        say(f"no comparison of embeddings: {error}")
+        return None
+
+
+def _readable(run: RunDir, data: CompetitionData) -> CompetitionData:
+    """The data without what the run's audit could not read."""
+    if not (run / "audit.json").is_file():
+        return data
+    report = AuditReport.load(run.path)
+    test = tuple(photo for photo in data.test if photo.id not in report.unreadable_test)
+    return dataclasses.replace(data.without(report.quarantined), test=test)
+
+
+def _read(
+    run: RunDir, data: CompetitionData, config: ProbeConfig, weights: Path | str | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    from competition.training.embed import cached
+    from competition.training.models import find_backbones
+    from competition.training.probe_run import probe_blocks
+
+    used: dict[str, str] = run.manifest.get("weights", {})
+    block = probe_blocks(find_backbones(config.backbones or tuple(used), weights), config.views)[0]
+    train, test = cached(data.train, block, config), cached(data.test, block, config)
+    return None if train is None or test is None else (train, test)
