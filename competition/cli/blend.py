@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.submission import LEDGER, print_report, record
+
 if TYPE_CHECKING:
     from competition.prediction.ensemble import BlendStudy
 
@@ -18,9 +20,7 @@ def blend(
     method: Annotated[
         str, typer.Option("--method", help="A method by name, or 'auto' for the simplest that ties.")
     ] = "auto",
-    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = Path(
-        "submissions/ledger.csv"
-    ),
+    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
 ) -> None:
     """Blend runs: each way to combine them is scored by nested CV, the simplest that ties with the best is taken."""
     from competition.console import say
@@ -33,8 +33,6 @@ def blend(
     if report is None:
         say(f"the runs have no test predictions: no submission was written; the blend lies in {out}")
         return
-    from competition.cli.submission import print_report, record
-
     print_report(report)
     record(report.path, out, competition, ledger)
 

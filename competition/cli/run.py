@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from competition.cli.submission import LEDGER, record
+
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder or archive; else DOGBREED_DATA, Kaggle's input or ./data."),
@@ -26,9 +28,11 @@ def run(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "",
     relabel: Annotated[Path | None, typer.Option("--relabel", help="CSV with id,suggested: breeds to use.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe; repeat.")] = None,
+    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
 ) -> None:
     """Audit, folds, fit, predict, submission, report. The same command continues or reads back."""
     from competition import pipeline, recipes
+    from competition.data.layout import load_data
     from competition.errors import UsageError
 
     config = recipes.recipe(recipe, *(settings or []), *([f"device={device}"] if device else []))
@@ -36,8 +40,11 @@ def run(
     if not all(part.isdecimal() for part in parts):
         raise UsageError(f"--folds {folds} is impossible: write numbers separated by commas, e.g. 0,1")
     chosen = [int(part) for part in parts] or None
-    result = pipeline.run(data, config, run_dir, folds=chosen, weights=weights, relabel=relabel)
+    loaded = load_data(data)
+    result = pipeline.run(loaded, config, run_dir, folds=chosen, weights=weights, relabel=relabel)
     print(pipeline.summary(result))
+    if result.submission is not None:
+        record(result.submission, result.folder, loaded, ledger)
 
 
 def predict(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check, examine and record submissions before one of the day's is spent.", no_args_is_help=True)
 
-_LEDGER = Path("submissions/ledger.csv")
+LEDGER = Path("submissions/ledger.csv")
 File = Annotated[Path, typer.Argument(help="The submission (CSV).")]
 Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
 Sample = Annotated[Path | None, typer.Option("--sample", help="A sample_submission.csv, instead of --data.")]
@@ -38,7 +38,7 @@ def check(file: File, data: Data = None, sample: Sample = None, as_json: AsJson 
 
 
 @app.command("list")
-def list_(ledger: LedgerFile = _LEDGER, as_json: AsJson = False) -> None:
+def list_(ledger: LedgerFile = LEDGER, as_json: AsJson = False) -> None:
     """Show the ledger: what was written, what it was expected to score, what it scored."""
     from competition.prediction.ledger import Ledger
     from competition.prediction.ledger_text import ledger_lines
@@ -56,7 +56,7 @@ def score(
     file: Annotated[Path, typer.Argument(help="The submission, its name in the ledger, or its digest.")],
     public: Annotated[float | None, typer.Argument(help="Public score, log loss.")] = None,
     private: Annotated[float | None, typer.Option("--private", help="Private score, log loss.")] = None,
-    ledger: LedgerFile = _LEDGER,
+    ledger: LedgerFile = LEDGER,
 ) -> None:
     """Write down what the leaderboard said."""
     from competition.errors import UsageError
@@ -74,7 +74,7 @@ def record_(
     file: File,
     run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
     data: Data = None,
-    ledger: LedgerFile = _LEDGER,
+    ledger: LedgerFile = LEDGER,
     note: Annotated[str, typer.Option("--note", help="Anything worth remembering.")] = "",
 ) -> None:
     """Add a submission to the ledger."""
@@ -143,7 +143,7 @@ def doctor(
     data: Data = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write a page with pictures there (HTML).")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights: names its features.")] = None,
-    ledger: LedgerFile = _LEDGER,
+    ledger: LedgerFile = LEDGER,
     as_json: AsJson = False,
 ) -> None:
     """Examine a file: expected score, calibration, drift, odd rows, duplicates, earlier submissions."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from competition.console import progress
 from competition.errors import UsageError
 from competition.prediction.calibrate import require_folds
 from competition.prediction.combiners import COMBINERS, Combiner, combiner
@@ -154,11 +155,13 @@ def study(members: Sequence[Source], data: CompetitionData | Mapping[str, str], 
     nested: dict[str, np.ndarray] = {}
     fitted: dict[str, Combiner] = {}
     seconds: dict[str, float] = {}
-    for name in COMBINERS:
-        start = time.monotonic()
-        nested[name] = nested_predictions(name, stack)
-        fitted[name] = combiner(name).fit(stack.log_probabilities, stack.labels, stack.folds)
-        seconds[name] = time.monotonic() - start
+    with progress("blend", len(COMBINERS), "methods") as ticker:
+        for name in COMBINERS:
+            start = time.monotonic()
+            nested[name] = nested_predictions(name, stack)
+            fitted[name] = combiner(name).fit(stack.log_probabilities, stack.labels, stack.folds)
+            seconds[name] = time.monotonic() - start
+            ticker.advance()
     scores = _scores(nested, fitted, seconds, stack.labels)
     chosen = choose(scores) if method == AUTO else method
     curve = size_curve(stack, _curve_method(scores, chosen))

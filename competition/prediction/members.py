@@ -84,11 +84,14 @@ def load_member(source: Source) -> Member:
     """Read a run folder, or take the result of a cross-validation.
 
     Raises:
+        UsageError: it is something else.
         ResumeError: the folder is no run.
         DataError: it has no out-of-fold predictions or no folds.csv (yet).
     """
     if isinstance(source, CVResult):
         return _from_result(source)
+    if not isinstance(source, RunDir | Path | str):
+        raise UsageError(f"cannot blend a {type(source).__name__}: give run folders or results of cross_validate")
     run = source if isinstance(source, RunDir) else RunDir(Path(source))
     if not run.path.is_dir():
         raise ResumeError(f"{run.path} is not a run folder: there is no such folder")

@@ -315,6 +315,12 @@ def test_folders_that_are_no_finished_runs(tmp_path, make_run: Callable[..., Run
         blend([a, b], tiny)
 
 
+def test_something_that_is_no_run_is_named(tiny: CompetitionData, make_cv: Callable[..., CVResult]) -> None:
+    blended = blend([make_cv("a", 1.0, 5), make_cv("b", 1.0, 6)], tiny)
+    with pytest.raises(UsageError, match="cannot blend a EnsembleResult"):
+        blend([make_cv("a", 1.0, 5), blended], tiny)  # type: ignore[list-item]
+
+
 def test_runs_of_one_name_are_told_apart(make_run: Callable[..., RunDir], tiny: CompetitionData, tmp_path) -> None:
     a, b = make_run("probe", 1.0, 5), make_run("b", 1.0, 6)
     other = tmp_path / "old" / "probe"
