@@ -6,6 +6,7 @@ marker is whole, whatever happened before.
 
 from __future__ import annotations
 
+import io
 import shutil
 import stat
 import tarfile
@@ -135,6 +136,9 @@ def _tar_members(archive: Path, tarred: tarfile.TarFile) -> tuple[list[Member], 
 
     members = _checked(archive, files())
     facts = archive.stat()
+    # Compressed streams notice their own end; a plain tar that stops between two files shows only by its last block.
+    if isinstance(tarred.fileobj, io.BufferedReader) and facts.st_size < tarred.offset + tarfile.BLOCKSIZE:
+        raise DataError(f"{archive} is only part of a tar (its end is missing): download it again")
     return members, digest_of([[str(m.name), m.size] for m in members] + [[facts.st_size, facts.st_mtime_ns]])
 
 

@@ -32,6 +32,8 @@ _TURNS = {
 }
 # MAX_PIXELS is checked here before anything is decoded; Pillow's warning below its own limit would only repeat it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow warns of (odd EXIF, odd TIFF tags) does not concern the pixels; what does, raises.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_photo(path: Path | str, min_side: int | None = None) -> np.ndarray:

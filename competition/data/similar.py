@@ -63,7 +63,7 @@ def perceptual_hashes(thumbnails: np.ndarray, mirrored: bool = False) -> np.ndar
     low = basis @ grey @ basis.T  # (n, 8, 8), vertical x horizontal frequency
     if mirrored:
         low[:, :, 1::2] *= -1
-    flat = low.reshape(len(low), -1)
+    flat = low.reshape(-1, _HASH_SIDE**2)
     bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
     bits[:, 0] = False  # the mean brightness says nothing about the content
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0] if len(bits) else np.zeros(0, np.uint64)

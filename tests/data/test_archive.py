@@ -111,7 +111,14 @@ def test_half_an_archive_is_told_in_one_line(tmp_path, name, make, share):
         archive.extract(source, tmp_path / "cache")
     assert str(source) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not [path for path in (tmp_path / "cache").glob("*")]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_plain_tar_that_stops_between_two_files(tmp_path):
+    source = make_tar(tmp_path / "x.tar", {f"{i}.jpg": bytes(512) for i in range(5)}, "w")
+    source.write_bytes(source.read_bytes()[: 3 * 1024])
+    with pytest.raises(DataError, match="its end is missing"):
+        archive.extract(source, tmp_path / "cache")
 
 
 def test_a_damaged_member_leaves_no_folder(tmp_path):

@@ -138,7 +138,7 @@ def test_labels_without_train(kaggle):
 
 def test_nothing_of_use(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="neither labels.csv with train/ nor class folders"):
+    with pytest.raises(DataError, match=r"neither labels\.csv with train/ nor class folders"):
         load_data(tmp_path / "empty")
 
 
