@@ -50,7 +50,7 @@ def split_cells(text: str) -> list[list[str]] | None:
 
 
 def reference_accepts(content: bytes, ids: set[str], classes: set[str]) -> bool:
-    """The rules: exactly these columns, exactly these ids, numbers in [0, 1], rows that sum to 1 within less than 1e-6."""
+    """The rules: these columns and ids exactly, numbers in [0, 1], rows that sum to 1 within less than 1e-6."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
