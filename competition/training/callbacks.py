@@ -210,7 +210,7 @@ class Position(KitCallback):
             return
         state = self.learn.state
         for loss, photos in self.pending:
-            self.learn.losses.append((loss, photos))
+            self.learn.unsettled.append((loss, photos))
             state.seen += photos
         self.pending = []
         state.step += 1

@@ -138,8 +138,9 @@ class FoldLearner(Learner):
         self.plain_model, self.sampler, self.config, self.spec = model, sampler, config, spec
         self.device, self.world, self.labels, self.rows = device, world, labels, rows
         self.state, self.clock = FitState(chunk=sampler.chunk), Clock()
-        self.losses: list[tuple[torch.Tensor, int]] = []
+        self.unsettled: list[tuple[torch.Tensor, int]] = []
         self.scores: dict[str, Score] = {}
+        self.validates = True
         self.on_epoch: Callable[[FoldLearner], None] = lambda _: None
         self.averaging = Averaging(model, config.ema_decay) if config.ema_decay else None
         self.half = Precision(device, precision) if precision != torch.float32 else None
@@ -217,9 +218,10 @@ class FoldLearner(Learner):
         self._do_epoch_train()
         self.settle_losses()
         self.train_seconds = self.clock.seconds
-        self.scores = {"raw": self._score(self.plain_model)}
-        if self.averaging is not None:
-            self.scores["ema"] = self._score(self.averaging.ema.module)
+        if self.validates:
+            self.scores = {"raw": self._score(self.plain_model)}
+            if self.averaging is not None:
+                self.scores["ema"] = self._score(self.averaging.ema.module)
         self.on_epoch(self)
 
     def _score(self, model: nn.Module) -> Score:
@@ -241,18 +243,18 @@ class FoldLearner(Learner):
         Raises:
             TrainingError: one of them is not a number.
         """
-        for loss, photos in self.losses:
+        for loss, photos in self.unsettled:
             value = float(loss)
             if not np.isfinite(value):
-                self.losses.clear()
+                self.unsettled.clear()
                 raise TrainingError(
                     f"the training loss became {value} in epoch {self.epoch + 1}, at or before step "
                     f"{self.state.step} of {self.sampler.steps}"
                 )
             self.state.loss_sum += value * photos
-        if self.losses and self.clip.gradient_norm is not None:
+        if self.unsettled and self.clip.gradient_norm is not None:
             self.state.gradient_norm = float(self.clip.gradient_norm)
-        self.losses.clear()
+        self.unsettled.clear()
 
 
 def labels_count(model: nn.Module) -> int:

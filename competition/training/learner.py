@@ -120,7 +120,7 @@ def fit_fold(
         TrainingError: the loss became NaN, or not even one photo fits into memory.
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
-    job = _checked(data, fold, config, run, weights, head)
+    job = check_job(data, fold, config, run, weights, head)
     finished = _read_result(job, test)
     if finished is not None:
         return finished
@@ -129,7 +129,7 @@ def fit_fold(
     return train_fold(job, test=test, save_every=save_every, callbacks=callbacks, epoch_hooks=epoch_hooks)
 
 
-def _checked(
+def check_job(
     data: CompetitionData,
     fold: Fold,
     config: TrainConfig,
@@ -137,6 +137,12 @@ def _checked(
     weights: Path | str | None,
     head: Head | None,
 ) -> Job:
+    """Find the backbone and see that the head fits.
+
+    Raises:
+        UsageError: the head's start is lacking, or the backbone is unknown.
+        WeightsError: there are no weights, or the head is of another shape.
+    """
     (backbone,) = find_backbones([config.backbone], weights)
     if config.head_from == "probe" and head is None:
         raise UsageError("head_from=probe needs the probe's solution: run the probe first, or set head_from=fresh")

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from competition.console import Ticker, duration, progress, say, warn
+from competition.console import Ticker, console, duration, progress, say, warn
 from competition.data.layout import Photo
 from competition.errors import WeightsError
 from competition.training.board_fold import FoldPictures, log_fold_end
 from competition.training.callbacks import StepCaller, TrainingError
 from competition.training.checkpoint import CheckpointStore
-from competition.training.distributed import World, gathered, joined, local_device
+from competition.training.distributed import World, copy_from_main, gathered, joined, local_device
 from competition.training.embed import pick_precision, pick_workers
 from competition.training.fold_learner import FoldLearner, Loaders
 from competition.training.keeper import Keeper
@@ -46,8 +46,9 @@ def train_fold(
     model = build_model(job)
     device = local_device(choose_device(job.config, model, len(job.fold.train_ids)))
     with joined(device) as world:
+        console().quiet = not world.main
         learn = make_learner(job, model, device, world, callbacks)
-        store = CheckpointStore(job.folder / "state", job.identity)
+        store = CheckpointStore(job.folder / "state", {**job.identity, "processes": world.size})
         keeper = Keeper(store, save_every)
         if keeper.restore(learn):
             state = learn.state
@@ -55,6 +56,8 @@ def train_fold(
             say(f"fold {job.fold.index}: going on at {where}")
         else:
             _announce(job, learn)
+        if world.size > 1:  # dropout must differ between the processes
+            torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, world.rank)))
         _train(job, learn, keeper, epoch_hooks)
         return _predict_and_finish(job, learn, keeper, test=test)
 
@@ -103,8 +106,6 @@ def _source(job: Job, largest: int) -> PhotoSource:
 
 
 def _announce(job: Job, learn: FoldLearner) -> None:
-    if not learn.world.main:
-        return
     config, sampler = job.config, learn.sampler
     say(
         f"fold {job.fold.index}: {job.backbone.name} at {config.image_size} px on {learn.device.type}, "
@@ -196,7 +197,10 @@ def _predict_and_finish(job: Job, learn: FoldLearner, keeper: Keeper, *, test: b
     if best is None:
         raise TrainingError(f"fold {job.fold.index} has no validated epoch to choose weights from")
     model = learn.plain_model
-    load_weights(model, keeper.store.folder / best.file)
+    if world.main:
+        load_weights(model, keeper.store.folder / best.file)
+    if world.size > 1:
+        copy_from_main(model)
     say(f"fold {job.fold.index}: {best.kind} weights of epoch {best.epoch}, validation log loss {best.log_loss:.4f}")
     parts: dict[str, Sequence[Photo]] = {"valid": job.photos(job.fold.valid_ids)}
     if test and job.data.test:
