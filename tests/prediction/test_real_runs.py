@@ -32,10 +32,16 @@ def untrained(folder: Path, architecture: str, seed: int) -> Path:
         "num_classes": 10,
         "num_features": model.num_features,
         "pretrained_cfg": {
-            "input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0,
-            "interpolation": "bilinear", "num_classes": 10, "classifier": "head.fc" if "conv" in architecture else "fc", "first_conv": "conv1",
+            "input_size": [3, 64, 64],
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "crop_pct": 1.0,
+            "interpolation": "bilinear",
+            "num_classes": 10,
+            "classifier": "fc" if architecture == "test_resnet" else "classifier",
+            "first_conv": "conv1" if architecture == "test_resnet" else "conv_stem",
         },
-    }  # fmt: skip
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
