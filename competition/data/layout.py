@@ -87,7 +87,10 @@ class CompetitionData:
         def facts(photos: Iterable[Photo]) -> list[list[object]]:
             return [[photo.id, photo.breed, photo.path.stat().st_size] for photo in photos]
 
-        return digest_of({"train": facts(self.train), "test": facts(self.test), "classes": self.classes})
+        try:
+            return digest_of({"train": facts(self.train), "test": facts(self.test), "classes": self.classes})
+        except FileNotFoundError as error:
+            raise DataError(f"{error.filename} has vanished since the data were listed: put it back") from error
 
     def without(self, ids: Collection[str]) -> CompetitionData:
         """The same data without these train photos; test photos and classes always stay.
@@ -211,6 +214,8 @@ def _made(
     classes = tuple(sorted({str(photo.breed) for photo in train}))
     if len(classes) < 2:
         raise DataError(f"{source} has photos of {len(classes)} breed(s): at least 2 are needed")
+    # A folder inside test/ tells the breed only where it is called like one (Keras users keep test/unknown/).
+    test = tuple(photo if photo.breed in classes else dataclasses.replace(photo, breed=None) for photo in test)
     return CompetitionData(
         places.root, source, layout, train, test, classes, places.sample_submission, unlabelled, (*notes, *test_notes)
     )
@@ -246,7 +251,11 @@ def _read_class_folders(source: Path, places: locate.Places) -> CompetitionData:
     notes = () if in_test else (_NO_TEST,)
     if any(split == "valid" for split, _ in found):
         notes = (*notes, "valid/ joins train/: folds are made from both")
-    test = tuple(sorted(renamed[len(found) :], key=lambda photo: photo.id))
+    known = (
+        photo if photo.breed in data.classes else dataclasses.replace(photo, breed=None)
+        for photo in renamed[len(found) :]
+    )
+    test = tuple(sorted(known, key=lambda photo: photo.id))
     return dataclasses.replace(data, train=train, test=test, notes=notes)
 
 
@@ -270,4 +279,5 @@ def _read_test_only(source: Path, places: locate.Places) -> CompetitionData:
     photos, notes = _photos_in(folder, deep=folder is places.test)
     if not photos:
         raise DataError(f"{source} holds no photos to predict: put them in test/ or at the top")
-    return CompetitionData(places.root, source, "photos", (), photos, (), places.sample_submission, (), notes)
+    unknown = tuple(dataclasses.replace(photo, breed=None) for photo in photos)
+    return CompetitionData(places.root, source, "photos", (), unknown, (), places.sample_submission, (), notes)

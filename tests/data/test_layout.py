@@ -236,6 +236,23 @@ def test_prediction_needs_no_labels(kaggle, tmp_path):
     assert load_data(zipped(only_test, tmp_path / "only.zip"), need_labels=False).test_ids == data.test_ids
 
 
+def test_a_folder_inside_test_is_a_breed_only_where_it_is_called_like_one(kaggle):
+    (kaggle / "test").rename(kaggle / "moved")
+    (kaggle / "test").mkdir()
+    (kaggle / "moved").rename(kaggle / "test" / "unknown")
+    assert [photo.breed for photo in load_data(kaggle).test] == [None, None, None]
+    (kaggle / "test" / "unknown").rename(kaggle / "test" / "boxer")
+    assert [photo.breed for photo in load_data(kaggle).test] == ["boxer"] * 3
+    assert [photo.breed for photo in load_data(kaggle, need_labels=False).test] == [None, None, None]
+
+
+def test_a_photo_that_vanishes_is_named(kaggle):
+    data = load_data(kaggle)
+    data.train[3].path.unlink()
+    with pytest.raises(DataError, match=r"p003\.jpg has vanished"):
+        _ = data.digest
+
+
 def test_prediction_takes_loose_photos(tmp_path):
     for number in range(3):
         save(tmp_path / "loose" / f"{number}.webp", picture(number))
