@@ -207,7 +207,7 @@ def test_a_database_out_of_reach_is_one_line(tmp_path: Path, storage: str) -> No
 
 
 def test_the_page_holds_three_plots_and_loads_nothing(tmp_path: Path) -> None:
-    result = sweep(tmp_path, Fitter(), trials=10)
+    result = sweep(tmp_path, Fitter(), trials=14)
     page = result.page.read_text()
     for heading in ("History", "Importance", "Parallel coordinates"):
         assert f"<h2>{heading}</h2>" in page
@@ -217,10 +217,20 @@ def test_the_page_holds_three_plots_and_loads_nothing(tmp_path: Path) -> None:
     assert f"{result.log_loss:.4f}" in page
 
 
+def test_importance_finds_what_matters(tmp_path: Path) -> None:
+    """The stand-in's loss depends on the rate and not on the smoothing."""
+    space = Space({"lr": SPACE.entries["lr"], "smoothing": Range(0.0, 0.2)})
+    page = sweep(tmp_path, Fitter(), trials=14, space=space).page.read_text()
+    shown = re.search(r'"x":\[([^\]]+)\],"y":\[([^\]]+)\],"type":"bar"', page)
+    assert shown is not None
+    of = dict(zip(json.loads(f"[{shown[2]}]"), json.loads(f"[{shown[1]}]"), strict=True))
+    assert of["lr"] > 0.8 > of["smoothing"]
+
+
 def test_the_page_says_when_a_plot_needs_more_trials(tmp_path: Path) -> None:
     page = sweep(tmp_path, Fitter(), trials=1).page.read_text()
     assert page.count("Plotly.newPlot(") == 1
-    assert "Needs 4 finished trials." in page
+    assert "Needs 6 finished trials." in page
 
 
 def test_one_trial_at_least(tmp_path: Path) -> None:
