@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from competition.console import warn
 from competition.data.audit import AuditReport
 from competition.data.folds import FoldTable
 from competition.errors import DataError
@@ -64,6 +65,7 @@ class Findings:
         audit: what the audit found, None when the run has none.
         neighbours: finds similar training photos, None without features.
         drawing: the photos are the embedded sample's drawings.
+        caution: what a reader must know about the data, or nothing.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Findings:
     audit: AuditReport | None
     neighbours: Neighbours | None
     drawing: bool
+    caution: str = ""
 
     @cached_property
     def folds(self) -> tuple[FoldScore, ...]:
@@ -176,7 +179,18 @@ def gather(run: RunDir, data: CompetitionData, features: tuple[Sequence[str], np
         audit=AuditReport.load(run.path) if (run / "audit.json").is_file() else None,
         neighbours=Neighbours.of(found, *features) if features is not None else None,
         drawing=is_drawing(data),
+        caution=_other_data(run, data),
     )
+
+
+def _other_data(run: RunDir, data: CompetitionData) -> str:
+    """Say so when labels or photos have changed since the run: its report then judges by labels it did not train on."""
+    digest = run.manifest.get("data_digest")
+    if digest is None or digest == data.digest:
+        return ""
+    text = "The photos or labels are not exactly those of the run: if it was given --relabel, give it here as well."
+    warn(text)
+    return text
 
 
 def _history(run: RunDir) -> list[dict[str, Any]]:

@@ -113,6 +113,7 @@ def overview(f: Findings) -> dict[str, Any]:
     return {
         "lead": _lead(f),
         "note": _imagenet_note(f),
+        "caution": f.caution,
         "notes": [str(note) for note in f.metrics.get("notes", []) if "ImageNet" not in str(note)],
         "partial": len(f.data.train) - len(f.found),
         "figures": [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 from html.parser import HTMLParser
@@ -12,8 +13,8 @@ import pytest
 
 from competition.config import ProbeConfig
 from competition.data.audit import AuditReport, DuplicatePair
-from competition.data.layout import CompetitionData
-from competition.errors import DataError, ResumeError, WeightsError
+from competition.data.layout import CompetitionData, Photo
+from competition.errors import DataError, ResumeError
 from competition.explain import audit_page, photo_pages
 from competition.explain.findings import gather
 from competition.explain.report import write_audit_page, write_run_report
@@ -295,29 +296,35 @@ def test_a_duplicate_under_the_called_breed_is_said(tmp_path: Path) -> None:
     )  # it is the first photo's
 
 
-def test_features_of_a_probe_run(tmp_path: Path) -> None:
+def test_features_of_a_probe_run_come_from_the_cache(tmp_path: Path) -> None:
     import timm
     from safetensors.torch import save_file
 
+    from competition.training.embed import embed
+    from competition.training.models import find_backbones
+    from competition.training.probe_run import probe_blocks
+
     weights = tmp_path / "weights" / "tiny"
     weights.mkdir(parents=True)
-    model = timm.create_model("test_vit", num_classes=0)
-    save_file(model.state_dict(), str(weights / "model.safetensors"))
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), str(weights / "model.safetensors"))
     write_json(weights / "config.json", {"architecture": "test_vit", "num_classes": 0, "num_features": 64})
     data = fakes.make_photos(tmp_path / "data", 2)
+    data = dataclasses.replace(data, train=data.train[:-1], test=(Photo("t", data.train[-1].path),))
+    data.train[5].path.write_bytes(b"no photo any more")
     run = fakes.make_run(tmp_path / "run", data)
-    run.update_manifest(weights={})
-    write_json(run / "config.json", {**ProbeConfig(backbones=("tiny",)).to_dict(), "engine": "ProbeConfig"})
+    config = ProbeConfig(backbones=("tiny",))
+    write_json(run / "config.json", {**config.to_dict(), "engine": "ProbeConfig"})
+    AuditReport(unreadable=(("train", data.train[5].id, "cut"),)).save(run.path)
+    assert run_features(run, data, weights.parent) is None  # nothing cached yet, and nothing is computed
+    readable = data.without({data.train[5].id})
+    block = probe_blocks(find_backbones(("tiny",), weights.parent), config.views)[0]
+    features = embed(readable.train, [block], config)[block.name]
+    embed(data.test, [block], config)
     made = run_features(run, data, weights.parent)
     assert made is not None
-    assert tuple(made[0]) == data.train_ids
-    assert made[1].shape == (12, model.num_features)
-    assert run_features(run, data) is None  # nowhere to be found: said, and the report goes without
-    run.update_manifest(weights={"tiny": "another"})
-    with pytest.raises(WeightsError, match="not those of"):
-        run_features(run, data, weights.parent)
-    write_json(run / "config.json", {"engine": "TrainConfig"})
-    assert run_features(run, data) is None
+    assert tuple(made[0]) == readable.train_ids
+    np.testing.assert_array_equal(made[1], features)
+    assert run_features(run, data) is None  # weights nowhere to be found
 
 
 def test_a_collapsed_model_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,3 +346,14 @@ def test_a_collapsed_model_does_not_fill_the_disk(tmp_path: Path, monkeypatch: p
     assert "20 photos of other breeds called Chow" in breed.text
     assert "The 3 with the highest loss are shown." in breed.text
     assert all(image["src"] for page in pages_of(run) for image in page.images)
+
+
+def test_other_labels_than_the_run_had_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = fakes.make_photos(tmp_path / "data", 3)
+    run = fakes.make_run(tmp_path / "run", data)
+    run.update_manifest(data_digest=data.digest)
+    assert "--relabel" not in Page(write_run_report(run, data)).text
+    changed = dataclasses.replace(data.train[0], breed="pug")
+    other = dataclasses.replace(data, train=(changed, *data.train[1:]))
+    assert "give it here as well" in Page(write_run_report(run, other)).text
+    assert "--relabel" in capsys.readouterr().err
