@@ -33,7 +33,7 @@ def train(
     run_dir: RunDirOption = None,
     device: Device = None,
     settings: Settings = None,
-    test: Annotated[bool, typer.Option("--test/--no-test", help="Predict the test photos too.")] = False,
+    test: Annotated[bool, typer.Option("--test/--no-test", help="Predict the test photos as well.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train one fold of a recipe (or some); the same command continues it. 'dogbreed run' does all folds and more."""

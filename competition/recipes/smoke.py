@@ -13,7 +13,7 @@ CONFIG = TrainConfig(
     head_from="fresh",
     image_size=64,
     freeze_epochs=0,
-    epochs=12,
+    epochs=9,
     batch_size=16,
     lr=3e-3,
     head_lr=3e-3,
@@ -24,5 +24,6 @@ CONFIG = TrainConfig(
     smoothing=0.05,
     ema_decay=0.0,
     augment="light",
+    workers=0,
     views=("identity", "hflip"),
 )
