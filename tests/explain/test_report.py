@@ -357,3 +357,14 @@ def test_other_labels_than_the_run_had_are_said(tmp_path: Path, capsys: pytest.C
     other = dataclasses.replace(data, train=(changed, *data.train[1:]))
     assert "give it here as well" in Page(write_run_report(run, other)).text
     assert "--relabel" in capsys.readouterr().err
+
+
+def test_breeds_that_differ_in_signs_only_get_pages_of_their_own(tmp_path: Path) -> None:
+    data = fakes.make_photos(tmp_path / "data", 3, breeds=("a_b", "A-b", "柴犬", "秋田犬"))
+    run = fakes.make_run(tmp_path / "run", data)
+    slugs = gather(run, data).slugs
+    assert len(set(slugs)) == 4
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in slugs)
+    text = Page(write_run_report(run, data).parent / "breeds.html").text
+    assert "柴犬" in text
+    assert "秋田犬" in text
