@@ -230,7 +230,7 @@ class TrainConfig(Config):
     augment: str = "light"
     augment_backend: str = "albumentations"
     precision: str = "auto"
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
     patience: int = 0
     views: tuple[str, ...] = ("identity", "hflip")
