@@ -28,7 +28,7 @@ class DuplicatePair:
         split_b: the same for ``b``.
         breed_a: breed of ``a``; None where it is not known.
         breed_b: the same for ``b``.
-        kind: ``exact`` (the files' bytes agree) or ``near`` (the pictures do).
+        kind: ``exact`` (the files' bytes agree) or ``near`` (the same picture changed, or two shots of one moment).
         distance: Hamming distance of the two 64-bit perceptual hashes, 0 to 64.
         similarity: correlation of the two 32 x 32 colour thumbnails, at most 1; crops correlate less.
         mirrored: one picture is the other's mirror image.

@@ -18,9 +18,11 @@ from competition.data.decode import read_photo
 
 SIDE = 160  # pixels; both photos are stretched to this square, the affine map takes up the difference of aspect
 MIN_MATCHES = 15
-# Where the thumbnails agree less (crops, chance), more keypoints must: drawings share shapes without being copies.
-MIN_MATCHES_UNALIKE = 30
-ALIKE = 0.80
+# Where thumbnail and hash agree less (crops, chance), more keypoints must: drawings share shapes, shots of one scene
+# its background, without being copies.
+MIN_MATCHES_UNALIKE = 25
+ALIKE_CORRELATION = 0.80
+ALIKE_DISTANCE = 12
 MIN_COVERAGE = 0.08  # of the square, by the agreeing keypoints' hull: a shared watermark is not a shared picture
 _KEYPOINTS = 300
 _RATIO = 0.8
@@ -79,7 +81,8 @@ def verify(question: Question) -> Answer:
     plausible = _SCALES[0] <= sizes.min() and sizes.max() <= _SCALES[1]
     spread = min(_coverage(a[agree]), _coverage(b[agree])) >= MIN_COVERAGE
     count = int(agree.sum())
-    enough = MIN_MATCHES if question.correlation >= ALIKE else MIN_MATCHES_UNALIKE
+    alike = question.correlation >= ALIKE_CORRELATION and question.distance <= ALIKE_DISTANCE
+    enough = MIN_MATCHES if alike else MIN_MATCHES_UNALIKE
     return Answer(count >= enough and plausible and spread, count)
 
 
