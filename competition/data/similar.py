@@ -14,7 +14,8 @@ MAX_DISTANCE = 18
 MIN_CORRELATION = 0.70
 CLOSE_DISTANCE = 10
 MIN_CORRELATION_CLOSE = 0.40
-MIN_COSINE = 0.92
+MIN_COSINE = 0.88
+_FEATURE_PAIRS = 0.2  # candidates by features, at most so many per photo: some backbones find everything alike
 MAX_CANDIDATES = 6000
 _BLOCK = 256
 
@@ -141,15 +142,19 @@ def _products(
 
 
 def _alike_by_features(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs whose features' cosine is at least ``MIN_COSINE``."""
+    """Pairs whose features' cosine is at least ``MIN_COSINE``, the most similar ones."""
     rows = features.astype(np.float32)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-    first, second = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
+    first, second, cosine = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
     for start in range(0, len(rows), _BLOCK):
-        row, column = np.nonzero(rows[start : start + _BLOCK] @ rows[start:].T >= MIN_COSINE)
-        first.append(row[column > row] + start)
-        second.append(column[column > row] + start)
-    return np.concatenate(first), np.concatenate(second)
+        products = rows[start : start + _BLOCK] @ rows[start:].T
+        row, column = np.nonzero(np.triu(products, 1) >= MIN_COSINE)
+        first.append(row + start)
+        second.append(column + start)
+        cosine.append(products[row, column])
+    most = max(100, int(_FEATURE_PAIRS * len(rows)))
+    best = np.argsort(-np.concatenate(cosine), kind="stable")[:most]
+    return np.concatenate(first)[best], np.concatenate(second)[best]
 
 
 def _best(pairs: np.ndarray) -> Candidates:

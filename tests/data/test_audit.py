@@ -269,6 +269,15 @@ def test_too_many_candidates_are_cut_and_counted(monkeypatch):
     assert (len(found), found.dropped) == (10, 180)
 
 
+def test_features_that_find_everything_alike_are_cut_to_the_best():
+    features = np.ones((60, 8)) + 1e-3 * np.random.default_rng(0).normal(size=(60, 8))
+    features[7] = features[9]
+    first, second = similar._alike_by_features(features)
+    assert len(first) == 100
+    assert (first[0], second[0]) == (7, 9)
+    assert (first < second).all()
+
+
 @pytest.mark.slow
 def test_twenty_thousand_thumbnails_are_searched_in_seconds():
     grids = np.random.default_rng(0).integers(0, 256, (20_000, 6, 6, 3), dtype=np.uint8)
