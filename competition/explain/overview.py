@@ -20,6 +20,8 @@ IMAGENET_NOTE = (
     "test photos included. Expect a lower score on photos taken elsewhere."
 )
 
+_ORDER = ("audit", "folds", "embed", "probe", "submission", "report")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -131,9 +133,16 @@ def overview(f: Findings) -> dict[str, Any]:
         "curves": [c for c in (strength_chart(f.metrics.get("candidates", [])), *history_charts(f.history)) if c],
         "matrix": matrix_rows(f),
         "matrix_breeds": f.matrix_breeds,
-        "steps": [(name, duration(float(s))) for name, s in f.manifest.get("steps", {}).items()],
+        "steps": _steps(f),
         "facts": _facts(f),
     }
+
+
+def _steps(f: Findings) -> list[tuple[str, str]]:
+    """Names and times of the run's steps in the order in which they happen (the manifest sorts by name)."""
+    place = {name: rank for rank, name in enumerate(_ORDER)}
+    steps = sorted(f.manifest.get("steps", {}).items(), key=lambda item: place.get(item[0], len(_ORDER) - 2.5))
+    return [(name, duration(float(seconds))) for name, seconds in steps]
 
 
 def _imagenet_note(f: Findings) -> str:
@@ -164,6 +173,10 @@ def _facts(f: Findings) -> list[tuple[str, str]]:
         (k.replace("_", " "), ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for k, v in plain.items()
     ]
     versions = f.manifest.get("versions", {})
-    said = [(k, str(f.manifest[k])) for k in ("command", "commit", "started", "data_digest") if f.manifest.get(k)]
+    said = [
+        (k.replace("_", " "), str(f.manifest[k]))
+        for k in ("command", "commit", "started", "data_digest")
+        if f.manifest.get(k)
+    ]
     named = [("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))] if versions else []
     return [*listed, *said, *named, ("report made with", f"Python {platform.python_version()}")]

@@ -191,7 +191,7 @@ def test_bare_run_folder_is_enough(tmp_path: Path) -> None:
     oof = Predictions.load(run / "oof.npz")
     oof.aligned_to(oof.ids[:10], oof.classes).save(run / "oof.npz")
     text = Page(write_run_report(run, data)).text
-    assert "8 train photos have no out-of-fold prediction" in text
+    assert "did not run): 8 train photos." in text
     assert "no fold file" in text
 
 
