@@ -47,7 +47,7 @@ class FoldPictures(KitCallback):
         images = self.learn.xb[0]
         if self.writer is None or images.shape[1] == self.side:
             return
-        if self.learn.state.total_steps == 0 and not self.side:
+        if self.learn.state.total_steps == 0 and not self.side and not self.learn.config.compile:
             side = self.learn.config.image_size
             log_graph(self.writer, self.learn.plain_model, torch.zeros(1, 3, side, side, device=self.learn.device))
         self.side = images.shape[1]

@@ -94,13 +94,21 @@ def _predict(
     rows: list[list[np.ndarray]] = [[] for _ in dataset.views]
     for pictures in loader:
         moved = [normalise(picture.to(device, non_blocking=True)) for picture in pictures]
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-            for number, item in enumerate(dataset.views):
-                images = moved[slot[unflipped(item)]]
-                logits = model(images.flip(3) if item.flip else images)
-                rows[number].append(logits.float().cpu().numpy())
+        for number, item in enumerate(dataset.views):
+            images = moved[slot[unflipped(item)]]
+            logits = _logits(model, images.flip(3) if item.flip else images, precision)
+            rows[number].append(logits.cpu().numpy())
         ticker.advance(len(moved[0]))
     return np.stack([np.concatenate(parts) for parts in rows])
+
+
+def _logits(model: nn.Module, images: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+    """Float32 logits; the head computes in float32, since half precision would round logits of 10 to steps of 0.06."""
+    if precision == torch.float32:
+        return model(images).float()
+    with torch.autocast(images.device.type, dtype=precision):
+        features = model.forward_features(images)  # type: ignore[operator]
+    return model.forward_head(features.float()).float()  # type: ignore[operator]
 
 
 def save_views(
