@@ -270,7 +270,7 @@ def test_too_many_candidates_are_cut_and_counted(monkeypatch):
 
 
 def test_features_that_find_everything_alike_are_cut_to_the_best():
-    features = np.ones((60, 8)) + 1e-3 * np.random.default_rng(0).normal(size=(60, 8))
+    features = np.ones((60, 8)) + 0.1 * np.random.default_rng(0).normal(size=(60, 8))
     features[7] = features[9]
     first, second = similar._alike_by_features(features)
     assert len(first) == 100
