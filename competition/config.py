@@ -127,7 +127,8 @@ class ProbeConfig(Config):
         backbones: timm names or folders in timm's local-directory form; empty takes every folder of ``--weights``.
         views: names from ``competition.types.VIEWS``; each is a block of features per backbone.
         strengths: L2 penalties tried, per photo and standardised feature; the best out of fold is taken.
-        combine: ``auto`` (whichever is better out of fold), ``concat`` or ``average``.
+        combine: ``auto`` (backbones side by side or averaged, whichever is better out of fold), ``concat`` (side by
+            side, views averaged or not) or ``average``.
         imagenet_prior: where the backbone's own classifier knows the competition's breeds, start from its rows.
         batch_size: photos per forward pass.
         precision: ``auto`` (half precision on a GPU, float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``.

@@ -201,7 +201,9 @@ def predict(
     if not photos:
         raise DataError(f"{loaded.source} holds no photo that can be read: it needs a folder test/ with photos")
     raw = _predict_folds(folder, config, photos, weights)
-    return write_submission(_filled(mean_of_folds(raw, temperature), loaded, folder), loaded, Path(out))
+    test = _filled(mean_of_folds(raw, temperature), loaded, folder)
+    # Without labels the data name no breeds: the columns are then the run's, unless a sample_submission.csv says more.
+    return write_submission(test, dataclasses.replace(loaded, classes=test.classes), Path(out))
 
 
 def _filled(test: Predictions, loaded: CompetitionData, run: RunDir) -> Predictions:

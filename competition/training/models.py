@@ -195,6 +195,7 @@ def create_model(
         UsageError: the backbone refuses the image size.
     """
     import timm
+    from safetensors import SafetensorError
 
     arguments: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if drop_rate:
@@ -206,7 +207,7 @@ def create_model(
         arguments["img_size"] = image_size
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
-    except (RuntimeError, OSError, ValueError, AssertionError, KeyError) as error:
+    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:240]
         if "img_size" in arguments:
             raise UsageError(f"{ref.name} cannot take images of {image_size} px: {reason}") from error

@@ -1,7 +1,9 @@
 """Linear probe: multinomial logistic regression on frozen features, every fold at once, strength chosen out of fold.
 
 The blocks of features (backbone x view) are combined in up to three designs: views averaged and backbones side by
-side, everything side by side, or one probe per backbone with their probabilities averaged. Each design's path of L2
+side, everything side by side, or one probe per backbone with their probabilities averaged. The second is tried only
+when it is asked for (``combine=concat``): it costs as much as the others together and gave the same log loss as the
+first (0.2804 against 0.2803, two backbones x two views, 10,222 photos). Each design's path of L2
 strengths is solved from strong to weak; the design and strength with the best out-of-fold log loss after a temperature
 are kept. Two more strengths are tried after the best one, then the path ends: the loss along it has one minimum.
 
@@ -58,7 +60,7 @@ def designs(backbones: Sequence[str], views: Sequence[str], combine: str) -> tup
     Args:
         backbones: names of backbones.
         views: names of views.
-        combine: ``auto`` for all, ``concat`` or ``average`` for those of that kind.
+        combine: ``auto`` (first and third), ``concat`` (first and second) or ``average`` (third).
     """
     names = [tuple(f"{backbone}/{view}" for view in views) for backbone in backbones]
     found = {
@@ -66,10 +68,10 @@ def designs(backbones: Sequence[str], views: Sequence[str], combine: str) -> tup
         "everything side by side": (Matrix(tuple((name,) for group in names for name in group)),),
         "probes of each backbone averaged": tuple(Matrix((group,)) for group in names),
     }
-    kind_of = dict(zip(found, ("concat", "concat", "average"), strict=True))
+    tried_by = dict(zip(found, (("auto", "concat"), ("concat",), ("auto", "average")), strict=True))
     chosen: dict[tuple[Matrix, ...], str] = {}
     for name, matrices in found.items():
-        if combine in ("auto", kind_of[name]):
+        if combine in tried_by[name]:
             chosen.setdefault(matrices, name)
     return tuple(Design(name, matrices) for matrices, name in chosen.items())
 

@@ -1,0 +1,46 @@
+# The handful of things people do with this project. Everything happens in .venv, made on the first call.
+PYTHON ?= python3
+VENV   ?= .venv
+EXTRAS ?= test
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format types wheel clean
+
+help:            ## list these targets
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+
+# One marker per set of extras: an environment is made once and brought up to date when setup.cfg changes.
+$(VENV)/.installed-%: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 8 GB, some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@if [ "$*" = base ]; then $(BIN)/python -m pip install --quiet -e .; else $(BIN)/python -m pip install --quiet -e ".[$*]"; fi
+	@touch $@
+
+demo: $(VENV)/.installed-base   ## the whole way on the embedded sample (drawings); says where the report lies
+	$(BIN)/dogbreed demo --run-dir runs/demo
+
+test: $(VENV)/.installed-$(EXTRAS)   ## the test suite
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev   ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev   ## let ruff put things right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev   ## mypy
+	$(BIN)/mypy
+
+wheel: $(VENV)/.installed-dev   ## a wheel in dist/
+	$(BIN)/python -m build --wheel
+
+clean:           ## remove the environment and what tools left behind; runs/ and the cache stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

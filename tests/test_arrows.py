@@ -1,0 +1,85 @@
+"""The arrows of the house: who may import whom, and where frameworks may appear."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = {
+    "data": set(),
+    "training": {"data"},
+    "prediction": {"data", "training"},
+    "explain": {"data", "training", "prediction"},
+    "publish": {"data", "training", "prediction"},
+}
+FRAMEWORKS = {"torch", "torchvision", "fastai", "timm", "keras", "tensorflow", "albumentations", "pytorch_grad_cam"}
+FRAMEWORK_FREE = ["competition/cli", "competition/data", "competition/recipes", "competition/prediction"]
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """Names of the modules that a file imports; type-checking blocks are skipped, they cost nothing."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(tree.body) if top_level_only else [node for node in ast.walk(tree) if not _only_for_types(node)]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _only_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_lies_below_them(room: str) -> None:
+    forbidden = set(ROOMS) - ROOMS[room] - {room} | {"cli", "pipeline"}
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(f"competition/{room}")
+        for name in imports(path)
+        if name.startswith("competition.") and name.split(".")[1] in forbidden
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_pipeline_never_imports_the_baselines() -> None:
+    found = [str(path) for path in files("competition") for name in imports(path) if name.split(".")[0] == "baselines"]
+    assert not found
+
+
+@pytest.mark.parametrize("folder", FRAMEWORK_FREE)
+def test_these_rooms_know_no_framework(folder: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(folder)
+        for name in imports(path)
+        if name.split(".")[0] in FRAMEWORKS
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_configurations_and_types_know_no_framework() -> None:
+    for name in ("config", "types", "errors", "files", "console", "environment", "pipeline"):
+        assert not {item.split(".")[0] for item in imports(ROOT / f"competition/{name}.py")} & FRAMEWORKS, name
+
+
+def test_nets_of_different_frameworks_never_meet() -> None:
+    kinds = {"torch_nets": {"keras_nets", "numpy_nets"}, "keras_nets": {"torch_nets", "numpy_nets"}}
+    for kind, others in kinds.items():
+        found = [
+            f"{path.name} imports {name}"
+            for path in files(f"baselines/{kind}")
+            for name in imports(path)
+            if any(f"baselines.{other}" in name for other in others)
+        ]
+        assert not found

@@ -1,0 +1,66 @@
+"""The command line: quick help, one line per error, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAIN = "from competition.cli import main; main()"
+
+
+def dogbreed(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``dogbreed`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=dict(os.environ),
+        check=False,
+    )
+
+
+def test_help_imports_no_framework() -> None:
+    code = (
+        "import sys; sys.argv=['dogbreed','--help']\n"
+        "from competition.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy={'torch','fastai','timm','keras','tensorflow','albumentations','pandas','matplotlib','sklearn'}&set(sys.modules)\n"
+        "print('heavy:',sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heavy: []" in done.stdout
+    assert "submission" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "--recipe", "prob"), 2, "unknown recipe 'prob' - did you mean 'probe'"),
+        (("run", "--set", "sed=1"), 2, "unknown key 'sed' - did you mean 'seed'"),
+        (("run", "--folds", "a"), 2, "--folds a is impossible"),
+        (("run", "--data", "missing.zip"), 1, "missing.zip"),
+        (("predict", "nowhere", "--out", "s.csv"), 1, "nowhere is not a run folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_the_right_exit_code(
+    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path
+) -> None:
+    done = dogbreed(*arguments, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dogbreed:")]
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = dogbreed("--debug", "run", "--recipe", "prob", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1

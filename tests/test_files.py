@@ -1,0 +1,66 @@
+"""Files appear whole or not at all; digests are of values, not of luck."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from competition.errors import DataError, StorageError, nearest
+from competition.files import atomic_path, csv_cell, differences, digest_of, read_json, read_npz, write_json, write_npz
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    write_json(target, {"a": 1})
+
+    def interrupted() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert read_json(target) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no space left while writing"), atomic_path(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_objects_are_never_pickled(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="pickle"):
+        write_npz(tmp_path / "a.npz", bad=np.array([{}], dtype=object))
+    np.savez(tmp_path / "evil.npz", bad=np.array([{}], dtype=object))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_npz(tmp_path / "evil.npz")
+
+
+def test_half_a_json_says_which_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(DataError, match=r"a\.json is not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_cells_that_a_spreadsheet_would_run_are_neutralised(start: str) -> None:
+    assert csv_cell(f"{start}1+1") == f"'{start}1+1"
+    assert csv_cell("pug") == "pug"
+
+
+def test_digests_ignore_the_order_of_keys_and_see_values() -> None:
+    assert digest_of({"a": 1, "b": (2, 3)}) == digest_of({"b": [2, 3], "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+
+
+def test_differences_are_named() -> None:
+    assert differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b: 2 -> 3", "c: None -> 4"]
+
+
+def test_the_nearest_name_is_offered_and_nonsense_is_not() -> None:
+    assert nearest("prob", ["probe", "smoke"]) == " - did you mean 'probe'?"
+    assert nearest("xyzzy", ["probe", "smoke"]) == ""
