@@ -55,6 +55,7 @@ class _Frame:
     width: int = 480
     height: int = 300
     log_x: bool = False
+    top: int = _TOP
 
     def px(self, value: float) -> float:
         low, high = map(self._scale, self.x)
@@ -64,7 +65,7 @@ class _Frame:
     def py(self, value: float) -> float:
         low, high = self.y
         share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.height - _BOTTOM - share * (self.height - _TOP - _BOTTOM), 1)
+        return round(self.height - _BOTTOM - share * (self.height - self.top - _BOTTOM), 1)
 
     def _scale(self, value: float) -> float:
         return math.log10(value) if self.log_x else value
@@ -90,7 +91,7 @@ class _Frame:
         middle = (left + right) / 2
         parts.append(f'<path class="axis" d="M{left} {bottom}H{right}"/>')
         parts.append(f'<text x="{middle}" y="{self.height - 4}" text-anchor="middle">{escape(x_label)}</text>')
-        centre = (_TOP + bottom) / 2
+        centre = (self.top + bottom) / 2
         parts.append(
             f'<text transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
         )
@@ -117,7 +118,10 @@ def lines_chart(series: Sequence[Series], x_label: str, y_label: str, *, log_x: 
     if not kept:
         return None
     xs = [x for line in kept for x in line.x]
-    frame = _Frame((min(xs), max(xs)), _padded([y for line in kept for y in line.y]), log_x=log_x)
+    named = [line for line in kept if "faint" not in line.style]
+    above = 17 * len(named) + 4 if len(named) > 1 else 0  # the legend stands above the lines, never on them
+    y_range = _padded([y for line in kept for y in line.y])
+    frame = _Frame((min(xs), max(xs)), y_range, height=300 + above, log_x=log_x, top=_TOP + above)
     parts = frame.axes(x_label, y_label)
     for line in kept:
         points = [(frame.px(x), frame.py(y)) for x, y in zip(line.x, line.y, strict=True)]
@@ -125,8 +129,8 @@ def lines_chart(series: Sequence[Series], x_label: str, y_label: str, *, log_x: 
         if "faint" not in line.style and len(points) <= 40:
             fill = line.style.replace("s", "f", 1).split()[0]
             parts += [f'<circle class="{fill}" cx="{x}" cy="{y}" r="2.6"/>' for x, y in points]
-    parts += _legend([line for line in kept if "faint" not in line.style], frame.width)
-    ends = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in kept if "faint" not in line.style)
+    parts += _legend(named)
+    ends = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in named)
     return frame.svg(parts, f"{y_label} against {x_label}. {ends}")
 
 
@@ -135,15 +139,14 @@ def _finite(line: Series) -> Series:
     return Series(line.label, tuple(x for x, _ in pairs), tuple(y for _, y in pairs), line.style)
 
 
-def _legend(series: Sequence[Series], width: int) -> list[str]:
+def _legend(series: Sequence[Series]) -> list[str]:
     if len(series) < 2:
         return []
     parts = []
     for row, line in enumerate(series):
-        y = _TOP + 8 + 17 * row
-        parts.append(f'<path class="line {line.style}" d="M{width - _RIGHT - 24} {y}h22"/>')
-        x = width - _RIGHT - 30
-        parts.append(f'<text x="{x}" y="{y + 4}" text-anchor="end">{escape(line.label)}</text>')
+        y = _TOP + 17 * row
+        parts.append(f'<path class="line {line.style}" d="M{_LEFT} {y}h22"/>')
+        parts.append(f'<text x="{_LEFT + 30}" y="{y + 4}">{escape(line.label)}</text>')
     return parts
 
 

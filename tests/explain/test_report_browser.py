@@ -87,7 +87,8 @@ def test_every_page_at_every_width_and_colour(site: RunDir, browser: Any) -> Non
         for path in (*sorted((site / "report").rglob("*.html")), site / "audit.html"):
             page = visit.open(path)
             page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
-            page.wait_for_function("Array.from(document.images).every((image) => image.complete)")
+            while not page.evaluate("Array.from(document.images).every((image) => image.complete)"):
+                page.wait_for_timeout(20)  # wait_for_function would need eval, which the page forbids
             assert page.evaluate("Array.from(document.images).every((image) => image.naturalWidth > 0)"), path
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
