@@ -1,7 +1,7 @@
 """A tiny ResNet from scratch on small pictures: shows on two cores that everything works, and nothing more.
 
 Command: dogbreed run --recipe smoke --data SAMPLE --run-dir runs/smoke   (SAMPLE: see 'dogbreed data sample')
-Cost: not measured yet.
+Cost: the five folds took 86 s on one thread of a two-core machine that was busy with other work.
 Score: none. The embedded sample is a drawing; its scores say nothing about dogs.
 """
 
