@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from competition.data.anatomy import Pose
 from competition.data.breeds import BREEDS, Breed
-from competition.data.drawing import Painter, Pose
+from competition.data.drawing import Painter
 from competition.data.scenery import draw_foreground, draw_scene, lit
 from competition.data.storage import require_space
 from competition.errors import DataError, UsageError
