@@ -6,6 +6,7 @@ model = create_model("resnet8", framework="keras", num_classes=10)
 
 from __future__ import annotations
 
+from baselines.datasets import Dataset, list_datasets, load_dataset
 from baselines.registry import ModelInfo, create_model, list_models
 
-__all__ = ["ModelInfo", "create_model", "list_models"]
+__all__ = ["Dataset", "ModelInfo", "create_model", "list_datasets", "list_models", "load_dataset"]

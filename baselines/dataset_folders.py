@@ -1,0 +1,125 @@
+"""Class folders: ``train/<class>/*.jpg`` and the like, decoded once and kept as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from baselines.dataset_readers import Parts
+from competition.console import progress
+from competition.data.decode import SUFFIXES, read_photo
+from competition.errors import DataError
+from competition.files import digest_of, read_npz, write_npz
+
+_PART_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
+
+
+def part_folders(root: Path) -> dict[str, Path]:
+    """The folders of ``train``, ``valid`` and ``test`` by those names, as far as they are there."""
+    by_name = {path.name.casefold(): path for path in visible_folders(root)}
+    found = {}
+    for part, names in _PART_NAMES.items():
+        found[part] = next((by_name[name] for name in names if name in by_name), None)
+    return {part: path for part, path in found.items() if path is not None}
+
+
+def visible_folders(root: Path) -> list[Path]:
+    """Folders directly inside, without hidden ones, sorted by name with numbers in their order."""
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    return sorted(folders, key=lambda path: (len(path.name) if path.name.isdigit() else 0, path.name))
+
+
+def read_class_folders(root: Path, image_size: int | None, cache: Path) -> Parts:
+    """Read ``train/<class>/*.jpg`` with optional ``valid`` and ``test``, or ``<class>/*.jpg`` alone.
+
+    Images are kept as one array in ``cache``, so that the next start decodes nothing. Sets whose every image is grey
+    come with one channel.
+
+    Args:
+        root: the folder.
+        image_size: side in pixels to which the central square is resized; None keeps images that are all of one size.
+        cache: folder for the decoded arrays.
+
+    Raises:
+        DataError: a class is empty, the parts' classes differ, or images are of several sizes and none is asked for.
+        PhotoError: a file cannot be decoded.
+    """
+    parts = part_folders(root)
+    if "train" not in parts:
+        parts = {"train": root}
+    classes = tuple(path.name for path in visible_folders(parts["train"]))
+    if len(classes) < 2:
+        raise DataError(f"{parts['train']} holds {len(classes)} class folders: expected at least two, each with images")
+    files = {part: _class_files(folder, classes) for part, folder in parts.items()}
+    facts = [[str(path.relative_to(root)), path.stat().st_size] for paths, _ in files.values() for path in paths]
+    stored = cache / f"{root.name}-{digest_of([image_size, facts])}.npz"
+    if not stored.is_file():
+        arrays = _decode_all({part: paths for part, (paths, _) in files.items()}, image_size, root)
+        write_npz(stored, **arrays)
+    images = read_npz(stored)
+    read = {part: (images[part], labels) for part, (_, labels) in files.items()}
+    return Parts(read["train"], read.get("valid"), read.get("test"), classes)
+
+
+def _class_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], np.ndarray]:
+    here = {path.name for path in visible_folders(folder)}
+    if here != set(classes):
+        lacking, extra = sorted(set(classes) - here), sorted(here - set(classes))
+        told = [f"lacks '{lacking[0]}'"] if lacking else []
+        told += [f"has '{extra[0]}', which the training part has not"] if extra else []
+        raise DataError(f"{folder} {' and '.join(told)}: every part needs the same class folders")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(path for path in (folder / name).iterdir() if path.name.casefold().endswith(SUFFIXES))
+        if not found:
+            raise DataError(f"class folder {folder / name} holds no image: fill it or remove it")
+        paths += found
+        labels += [label] * len(found)
+    return paths, np.array(labels, dtype=np.int64)
+
+
+def _decode_all(files: dict[str, list[Path]], image_size: int | None, root: Path) -> dict[str, np.ndarray]:
+    total = sum(map(len, files.values()))
+    arrays: dict[str, np.ndarray] = {}
+    with progress(f"reading {root.name}", total, "images") as ticker, ThreadPoolExecutor(8) as pool:
+
+        def one(path: Path) -> np.ndarray:
+            image = square(read_photo(path, image_size), image_size)
+            ticker.advance()
+            return image
+
+        for part, paths in files.items():
+            images = list(pool.map(one, paths))
+            _require_one_size(images, paths)
+            arrays[part] = np.stack(images)
+    grey = all((array == array[..., :1]).all() for array in arrays.values())
+    return {part: np.ascontiguousarray(array[..., :1]) if grey else array for part, array in arrays.items()}
+
+
+def _require_one_size(images: Sequence[np.ndarray], paths: Sequence[Path]) -> None:
+    for image, path in zip(images, paths, strict=True):
+        if image.shape != images[0].shape or image.shape[0] != image.shape[1]:
+            first, own = (f"{shape[1]}x{shape[0]}" for shape in (images[0].shape, image.shape))
+            raise DataError(
+                f"{path} is {own} px and {paths[0].name} {first} px, no common square: say which size to resize to "
+                "(image_size=..., --image-size)"
+            )
+
+
+def square(image: np.ndarray, side: int | None) -> np.ndarray:
+    """Resize the central square of an image (h, w, c) to ``side`` pixels; as it is when ``side`` is None or fits."""
+    if side is None or image.shape[:2] == (side, side):
+        return image
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    short = min(height, width)
+    left, top = (width - short) / 2, (height - short) / 2
+    flat = image[..., 0] if image.shape[-1] == 1 else image
+    box = (left, top, left + short, top + short)
+    resized = np.asarray(Image.fromarray(flat).resize((side, side), Image.Resampling.BILINEAR, box=box))
+    return resized[..., None] if resized.ndim == 2 else resized
