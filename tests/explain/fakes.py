@@ -72,7 +72,10 @@ def make_run(folder: Path, data: CompetitionData, seed: int = 0, sure: float = 3
     make_folds(data, n_folds, seed, audit.groups()).save(folder / "folds.csv")
     Predictions(data.train_ids, data.classes, make_probabilities(data, rng, sure)).save(folder / "oof.npz")
     write_json(folder / "config.json", {"engine": "ProbeConfig", "name": "probe", "seed": 42, "backbones": ["tiny"]})
-    write_json(folder / "manifest.json", {"command": "dogbreed run", "versions": {"numpy": "2"}, "steps": {"audit": 0.4, "embed": 12.0}})
+    write_json(
+        folder / "manifest.json",
+        {"command": "dogbreed run", "versions": {"numpy": "2"}, "steps": {"audit": 0.4, "embed": 12.0}},
+    )
     strengths = [10.0**power for power in range(-4, 0)]
     candidates = [
         {"design": how, "strength": s, "log_loss": 0.4 + 0.05 * (np.log10(s) + 2 + shift) ** 2, "accuracy": 0.8}
