@@ -49,10 +49,11 @@ def _calibration(repair: Repair) -> Iterator[Finding]:
             f"{repair.repaired_log_loss:.4f}).",
         )
     else:
+        change = f"{-repair.cost:+.4f} ± {repair.gain_error:.4f}" if abs(repair.cost) >= 1e-4 else "less than 0.0001"
         yield Finding(
             "good",
             f"Calibrated: the best temperature is {repair.temperature:.3f}{clip}, which would change the log loss by "
-            f"{-repair.cost:+.4f} ± {repair.gain_error:.4f} nats.",
+            f"{change} nats.",
         )
 
 
@@ -94,11 +95,11 @@ def _twins(found: Diagnosis) -> Iterator[Finding]:
     if not found.twins:
         return
     photos = len({twin.test_id for twin in found.twins})
-    other = sum(twin.called != twin.breed for twin in found.twins)
+    other = len({twin.test_id for twin in found.twins if twin.called != twin.breed})
     yield Finding(
         "look",
-        f"{count(photos, 'test photo')} duplicate training photos; {other} of them are called another breed than the "
-        "training photo. Their labels are not used: a score on them says nothing about other photos.",
+        f"{count(photos, 'test photo')} among the duplicates of training photos, {other} of them called another breed "
+        "than the training photo. Their labels are not used: a score on them says nothing about other photos.",
     )
 
 

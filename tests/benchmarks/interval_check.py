@@ -19,6 +19,7 @@ import numpy as np
 
 from competition.config import ProbeConfig
 from competition.data.audit import audit
+from competition.data.audit_report import AuditReport
 from competition.data.folds import FoldTable, make_folds
 from competition.data.layout import CompetitionData, load_data
 from competition.files import write_csv
@@ -121,11 +122,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--backbones", nargs="*", default=[])
     parser.add_argument("--views", nargs="*", default=["identity"])
+    parser.add_argument("--audit", type=Path, help="folder with an audit.json of these data, to save a minute")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--share", type=float, default=0.1)
     options = parser.parse_args()
     everything = load_data(options.data)
-    report = audit(everything)
+    report = AuditReport.load(options.audit) if options.audit else audit(everything)
     data = everything.without(report.quarantined)
     truth = {photo.id: str(photo.breed) for photo in data.train}
     config = ProbeConfig(backbones=tuple(options.backbones), views=tuple(options.views))

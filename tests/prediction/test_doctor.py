@@ -194,7 +194,7 @@ def test_test_photos_that_duplicate_training_photos_are_listed_with_the_label(
     (twin,) = found.twins
     assert (twin.test_id, twin.train_id, twin.breed) == ("test0003", "train0001", data.train[1].breed)
     assert twin.probability == pytest.approx(test.probabilities[3, data.labels[1]], abs=1e-9)
-    assert any("duplicate training photos" in each.text for each in found.findings)
+    assert any("duplicates of training photos" in each.text for each in found.findings)
     (run / "audit.json").unlink()
     assert examine(run / "submission.csv", run, data).twins is None
 
