@@ -54,3 +54,23 @@ def _photo_or_drawing(photo: Path | None) -> np.ndarray:
 
     say("no photo given: this is a drawing of the embedded sample, not a photo")
     return draw_dog(BREEDS[0], np.random.default_rng(0), (320, 320)).image
+
+
+@app.command()
+def tta(
+    run: Annotated[Path, typer.Argument(help="Folder of a fine-tuned run.", metavar="RUN")],
+    data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
+) -> None:
+    """Show how a run's views are best merged, decided out of fold; the table is kept in RUN/tta.json."""
+    from competition.data.layout import load_data
+    from competition.prediction.tta_run import merge_run
+    from competition.training.tracking import RunDir
+
+    folder = RunDir(run)
+    _ = folder.config  # says in one line that this is no run, before the data are searched
+    choice = merge_run(folder, load_data(data)).choice
+    print("log loss  worse than best by  accuracy  method            views")
+    for row in choice.table:
+        worse = f"{row.excess:.4f} +- {row.standard_error:.4f}"
+        mark = "  <- taken" if (row.method, row.views) == (choice.method, choice.views) else ""
+        print(f"{row.log_loss:.4f}    {worse:18}  {row.accuracy:.4f}    {row.method:16}  {', '.join(row.views)}{mark}")
