@@ -29,7 +29,7 @@ def _seeded(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def keras_installed() -> None:
+def keras_installed() -> Iterator[None]:
     """Tests of both frameworks are skipped where Keras or TensorFlow is missing."""
     import baselines.keras_nets  # noqa: F401 - must come before TensorFlow, see there
 
@@ -37,3 +37,5 @@ def keras_installed() -> None:
     pytest.importorskip("keras")
     pytest.importorskip("torchvision")
     gc.freeze()  # the collection after every test then looks at that test's models, not at the frameworks
+    yield
+    gc.unfreeze()  # else the bindings of Triton report themselves as leaked at the end
