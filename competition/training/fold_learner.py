@@ -206,8 +206,8 @@ class FoldLearner(Learner):
             if batch is None:
                 return
             self.clock.waiting += time.monotonic() - asked
-            self.one_batch(number, batch)
             self.clock.photos += len(batch[1]) if self.training else 0
+            self.one_batch(number, batch)
             number += 1
 
     def _set_device(self, b: Batch) -> Batch:

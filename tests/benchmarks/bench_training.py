@@ -69,8 +69,8 @@ def by_fastai(one: OneFold, weights: Path, config: TrainConfig) -> dict[str, Any
     class Stopwatch(Callback):
         """Seconds of each epoch's training part."""
 
-        def before_fit(self) -> None:
-            self.seconds: list[float] = []
+        def after_create(self) -> None:
+            self.seconds: list[float] = []  # not in before_fit, which predictions call as well
 
         def before_train(self) -> None:
             self.start = time.monotonic()
@@ -95,7 +95,7 @@ def by_fastai(one: OneFold, weights: Path, config: TrainConfig) -> dict[str, Any
         seconds = time.monotonic() - start
         probabilities, targets = learn.get_preds()
     steps = len(loaders.train) * config.batch_size
-    rate = steps / statistics.mean(watch.seconds)
+    rate = steps / statistics.mean(watch.seconds[1:])  # without the frozen epoch
     found = (probabilities.double().numpy(), targets.numpy())
     return {"photos_per_second": rate, "seconds": seconds, "log_loss": log_loss(*found), "accuracy": accuracy(*found)}
 
