@@ -197,6 +197,8 @@ class TrainConfig(Config):
         patience: epochs without a better validation log loss before the fold stops; 0 never stops early.
         views: views predicted and kept after training; the fold's score uses ``identity`` and, where listed, ``hflip``.
         cache: keep decoded training photos in one memory-mapped file.
+        threads: CPU threads that compute; 0 leaves it to torch. A tiny network on small pictures gains nothing from a
+            second thread, and loses much where other programs compute on the same cores.
         needs_gpu: refuse to start on a CPU unless ``device`` says so.
     """
 
@@ -236,6 +238,7 @@ class TrainConfig(Config):
     patience: int = 0
     views: tuple[str, ...] = ("identity", "hflip")
     cache: bool = True
+    threads: int = 0
     needs_gpu: bool = False
 
     def __post_init__(self) -> None:

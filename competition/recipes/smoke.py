@@ -25,5 +25,6 @@ CONFIG = TrainConfig(
     ema_decay=0.0,
     augment="light",
     workers=0,
+    threads=1,
     views=("identity", "hflip"),
 )

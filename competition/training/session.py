@@ -43,6 +43,8 @@ def train_fold(
     job: Job, *, test: bool, save_every: float, callbacks: Sequence[Any], epoch_hooks: Sequence[EpochHook]
 ) -> FoldResult:
     """Train, predict and finish a fold; see ``learner.fit_fold``."""
+    if job.config.threads:
+        torch.set_num_threads(job.config.threads)
     model = build_model(job)
     device = local_device(choose_device(job.config, model, len(job.fold.train_ids)))
     with joined(device) as world:
