@@ -170,6 +170,11 @@ def csv_cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
+def text_of_cell(cell: str) -> str:
+    """Take back what ``csv_cell`` did."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
+
+
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV atomically: UTF-8, newline-terminated, minimal quoting, cells from data made harmless."""
     import csv

@@ -23,7 +23,7 @@ from competition.data.layout import CompetitionData, Photo, load_data
 from competition.data.sample import draw_sample
 from competition.environment import cache_folder
 from competition.errors import DataError, ResumeError
-from competition.files import digest_of, digest_of_file, read_json
+from competition.files import digest_of, digest_of_file, read_json, text_of_cell
 from competition.prediction.checker import SubmissionReport
 from competition.prediction.submission import write_submission
 from competition.training.cross_validate import fit_run, mean_of_folds, open_run
@@ -161,7 +161,7 @@ def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
         raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form") from error
     if not rows or not {"id", "suggested"} <= set(rows[0]):
         raise DataError(f"{path} needs the columns 'id' and 'suggested'")
-    wanted = {row["id"]: row["suggested"] for row in rows if row["suggested"]}
+    wanted = {text_of_cell(row["id"]): text_of_cell(row["suggested"]) for row in rows if row["suggested"]}
     known = set(data.train_ids)
     for name, breed in wanted.items():
         if name not in known:

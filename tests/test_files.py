@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from competition.errors import DataError, StorageError, nearest
-from competition.files import atomic_path, csv_cell, differences, digest_of, read_json, read_npz, write_json, write_npz
+from competition.files import (
+    atomic_path,
+    csv_cell,
+    differences,
+    digest_of,
+    read_json,
+    read_npz,
+    text_of_cell,
+    write_json,
+    write_npz,
+)
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -50,6 +60,8 @@ def test_half_a_json_says_which_file(tmp_path: Path) -> None:
 def test_cells_that_a_spreadsheet_would_run_are_neutralised(start: str) -> None:
     assert csv_cell(f"{start}1+1") == f"'{start}1+1"
     assert csv_cell("pug") == "pug"
+    assert text_of_cell(csv_cell(f"{start}1+1")) == f"{start}1+1"
+    assert text_of_cell("'tis") == "'tis"
 
 
 def test_digests_ignore_the_order_of_keys_and_see_values() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from competition.data.layout import CompetitionData
 from competition.errors import DataError, UsageError
-from competition.files import write_csv
+from competition.files import text_of_cell, write_csv
 from competition.types import Fold
 
 _HEADER = ["id", "fold", "group"]
@@ -81,7 +81,7 @@ class FoldTable:
                 rows = list(csv.reader(stream))
             if not rows or rows[0] != _HEADER:
                 raise ValueError(f"expected the columns {', '.join(_HEADER)}")
-            ids = tuple(row[0].removeprefix("'") if row[0][1:2] in "=+-@" else row[0] for row in rows[1:])
+            ids = tuple(text_of_cell(row[0]) for row in rows[1:])
             numbers = np.array([[int(row[1]), int(row[2])] for row in rows[1:]], dtype=np.int64).reshape(-1, 2)
             if (numbers < 0).any():
                 raise ValueError("a number is negative")
