@@ -210,10 +210,9 @@ def write_run(run: RunDir, result: CVResult, prepared: Prepared, extra: dict[str
     if result.test is not None:
         result.test.save(run / "test.npz")
     write_json(run / "metrics.json", {**_metrics(result), **extra})
-    if "candidates" in extra:
-        history = History(run / "history.csv")
-        history.rows = [dict(row) for row in extra["candidates"]]
-        history.save()
+    history = History(run / "history.csv")
+    history.rows = [dict(row) for row in extra.get("candidates", ())] or _fold_histories(run, result)
+    history.save()
     data = prepared.usable
     index_of = dict(zip(data.train_ids, data.labels.tolist(), strict=True))
     labels = np.array([index_of[name] for name in result.oof.ids], dtype=np.int64)
@@ -223,6 +222,15 @@ def write_run(run: RunDir, result: CVResult, prepared: Prepared, extra: dict[str
             writer.add_scalar("fold/accuracy", fold.accuracy, fold.index)
         board.log_confusion(writer, result.oof.probabilities, labels, data.classes)
         board.log_pr_curves(writer, result.oof.probabilities, labels, data.classes)
+
+
+def _fold_histories(run: RunDir, result: CVResult) -> list[dict[str, Any]]:
+    """The epochs of every fold that ran, with the fold's number in front."""
+    return [
+        {"fold": fold.index, **row}
+        for fold in result.folds
+        for row in History(run.fold(fold.index) / "history.csv").rows
+    ]
 
 
 def _metrics(result: CVResult) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Cross-validation over any engine: partial folds are a mask, temperatures are out of fold, a run reads back."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from competition.data.audit_report import AuditReport
+from competition.data.folds import make_folds
+from competition.errors import UsageError
+from competition.training.cross_validate import assemble, cross_validate, read_run
+from competition.training.metrics import log_loss, softmax
+from competition.training.prepare import Prepared
+from competition.training.tracking import RunDir
+from competition.types import FoldResult, Predictions
+from tests.training.small_fold import small_config, small_data
+
+
+def test_fine_tuning_two_of_three_folds_leaves_only_their_photos(tmp_path: Path) -> None:
+    data = small_data(tmp_path / "photos", count=36, test=3)
+    config = small_config(n_folds=3, epochs=1, ema_decay=0.0)
+    result = cross_validate(data, config, tmp_path / "run", folds=(0, 2))
+    assert [fold.index for fold in result.folds] == [0, 2]
+    assert len(result.oof) == 24
+    assert result.test is not None
+    assert result.test.ids == data.test_ids
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert [(row["fold"], row["epoch"]) for row in rows] == [("0", "1"), ("2", "1")]
+    stored = read_run(RunDir(tmp_path / "run"))
+    assert stored.oof.digest == result.oof.digest
+    assert (stored.log_loss, stored.temperature) == (result.log_loss, result.temperature)
+
+
+def test_a_fold_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    data = small_data(tmp_path / "photos", count=18, test=0)
+    with pytest.raises(UsageError, match="folds 0, 3 are impossible: expected 0 to 2"):
+        cross_validate(data, small_config(n_folds=3), tmp_path / "run", folds=(0, 3))
+
+
+def test_the_temperature_is_that_of_the_pooled_folds_and_test_is_their_calibrated_mean(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    data = small_data(tmp_path / "photos", count=60, test=4)
+    table = make_folds(data, 3, 0)
+    report = AuditReport(data_digest=data.digest, train_photos=60, test_photos=4)
+    label_of = dict(zip(data.train_ids, data.labels, strict=True))
+    fitted, sharpened = [], 4.0
+    for fold in table.folds():
+        truth = np.eye(3)[[label_of[name] for name in fold.valid_ids]]
+        logits = truth * 1.0 + rng.normal(size=(len(fold.valid_ids), 3))
+        valid = Predictions(fold.valid_ids, data.classes, softmax(logits * sharpened))
+        test = Predictions(data.test_ids, data.classes, softmax(rng.normal(size=(4, 3)) * sharpened))
+        fitted.append(FoldResult(fold.index, 0.0, 0.0, valid, test, 1.0))
+    result = assemble("run", fitted, Prepared(data, data, report, table))
+    assert result.temperature > 2  # predictions were four times too sure
+    labels = np.array([label_of[name] for name in result.oof.ids])
+    for other in (result.temperature * 0.9, result.temperature * 1.1):
+        worse = np.concatenate([softmax(fold.valid.log_probabilities, other) for fold in fitted])
+        order = np.concatenate([[label_of[name] for name in fold.valid.ids] for fold in fitted])
+        assert log_loss(worse, order) > log_loss(result.oof.probabilities, labels)
+    cooled = [softmax(fold.test.log_probabilities, result.temperature) for fold in fitted if fold.test]
+    assert result.test is not None
+    np.testing.assert_allclose(result.test.probabilities, np.mean(cooled, axis=0))
