@@ -77,5 +77,5 @@ def _why(found: BlendStudy) -> str:
 def _when_to_stop(found: BlendStudy) -> str:
     enough = found.enough.members
     if enough == len(found.curve):
-        return f"every one of the {enough} runs still lowers the log loss by more than a standard error"
+        return f"all {enough} runs are needed: with fewer the log loss is higher by more than a standard error"
     return f"after {enough} of {len(found.curve)} runs, one more lowers the log loss by less than a standard error"

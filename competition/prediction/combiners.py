@@ -136,7 +136,7 @@ class Stacking(Combiner):
     """
 
     name = "stacking"
-    SPREADS = (0.003, 0.01, 0.03)
+    SPREADS = (0.0003, 0.001, 0.005, 0.03)
     # A log-probability of -34 says as little as one of -12 but pulls three times as hard.
     LOWEST = -12.0
 
@@ -151,11 +151,14 @@ class Stacking(Combiner):
         held = folds == folds.max()
         if held.all():
             return self.SPREADS[0]
-        losses = []
         pool = pool_weights(x[:, ~held], labels[~held])
-        for spread in self.SPREADS:
-            matrix = _fit_matrix(x[:, ~held], labels[~held], pool, spread)
-            losses.append(-_true(log_softmax(_scores(x[:, held], pool, matrix)), labels[held]).mean())
+        losses: list[float] = []
+        matrix: np.ndarray | None = None
+        for spread in self.SPREADS:  # from tight to loose; the loss has one minimum along the way
+            matrix = _fit_matrix(x[:, ~held], labels[~held], pool, spread, matrix)
+            losses.append(float(-_true(log_softmax(_scores(x[:, held], pool, matrix)), labels[held]).mean()))
+            if losses[-1] > min(losses):
+                break
         return self.SPREADS[int(np.argmin(losses))]
 
     def _features(self, log_probabilities: np.ndarray) -> np.ndarray:
@@ -255,7 +258,9 @@ def _side_by_side(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x.transpose(1, 0, 2).reshape(n, -1), np.ones((n, 1))], axis=1)
 
 
-def _fit_matrix(x: np.ndarray, labels: np.ndarray, pool: np.ndarray, spread: float) -> np.ndarray:
+def _fit_matrix(
+    x: np.ndarray, labels: np.ndarray, pool: np.ndarray, spread: float, start: np.ndarray | None = None
+) -> np.ndarray:
     """The matrix (m * c + 1, c) that a Gaussian prior of this spread holds at zero, by L-BFGS (convex)."""
     from scipy.optimize import minimize
 
@@ -271,6 +276,6 @@ def _fit_matrix(x: np.ndarray, labels: np.ndarray, pool: np.ndarray, spread: flo
         slope = (features.T @ error.astype(np.float32)).astype(np.float64) / n
         return float(-_true(log_p, labels).mean() + 0.5 * penalty * flat @ flat), slope.ravel() + penalty * flat
 
-    start = np.zeros(features.shape[1] * classes)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-7})
+    first = np.zeros(features.shape[1] * classes) if start is None else start.ravel()
+    found = minimize(objective, first, jac=True, method="L-BFGS-B", options={"maxiter": 25, "ftol": 1e-6})
     return found.x.reshape(-1, classes)
