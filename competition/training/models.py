@@ -105,7 +105,8 @@ def _folders_in(place: Path) -> list[Path]:
 
 
 def _find(name: str, folders: Sequence[Path]) -> BackboneRef:
-    if (Path(name) / "config.json").is_file():
+    # A run folder has a config.json as well: only a folder with weights in it is meant.
+    if (Path(name) / "config.json").is_file() and (Path(name) / "model.safetensors").is_file():
         return _local_ref(Path(name))
     for folder in folders:
         if name in (folder.name, _read_config(folder)["architecture"]):

@@ -29,6 +29,15 @@ def test_a_folder_of_weights_is_found_with_its_statistics(weights: Path) -> None
     assert find_backbones(("test_resnet",), weights) == (ref,) == find_backbones((), weights / "tiny")
 
 
+def test_a_run_folder_named_like_a_backbone_does_not_hide_it(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert find_backbones(("tiny",), weights)[0].folder == weights / "tiny"
+
+
 def test_the_digest_is_that_of_the_weights(weights: Path, tmp_path: Path) -> None:
     (ref,) = find_backbones((), weights)
     (same,) = find_backbones((), save_local_dir(tmp_path / "a"))
