@@ -50,8 +50,8 @@ class FitConfig(Config):
         steps: epochs after which ``step`` multiplies the rate; empty takes 50 % and 75 % of the epochs.
         step_factor: what ``step`` and ``plateau`` multiply the rate by.
         plateau_patience: epochs without a lower validation loss before ``plateau`` lowers the rate.
-        weight_decay: of the kernels; decoupled in ``adamw`` (Loshchilov and Hutter), added to the gradient in all others
-            (as papers write it and PyTorch does).
+        weight_decay: of the kernels; decoupled in ``adamw`` (Loshchilov and Hutter), added to the gradient in all
+            others (as papers write it and PyTorch does).
         l1: the loss gains ``l1 * sum(abs(kernel))``, as Keras' regularisers.
         l2: the loss gains ``l2 * sum(kernel ** 2)``, as Keras' regularisers.
         dropout: rate for every dropout layer that the model has; None leaves them as they were made.

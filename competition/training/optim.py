@@ -7,7 +7,6 @@ Norms, biases and what the model exempts (position tables) have no weight decay.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import nn
 
 from competition.config import TrainConfig
 from competition.errors import UsageError
+from competition.training.schedule import share_of_peak
 
 Groups = list[dict[str, Any]]
 
@@ -97,29 +97,11 @@ def make_optimiser(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer
 
 
 def rate_factor(config: TrainConfig, done: float) -> float:
-    """Share of the peak rate after ``done`` epochs; the frozen and the other epochs each have a schedule of their own.
-
-    ``one_cycle`` rises and falls along cosines (Smith, arXiv:1708.07120, as fastai shapes it), ``cosine`` rises
-    linearly and falls along one, ``constant`` only rises.
-    """
+    """Share of the peak rate after ``done`` epochs; frozen and other epochs each have a schedule of their own."""
     frozen = done < config.freeze_epochs
     length = float(config.freeze_epochs if frozen else config.epochs)
     at = done if frozen else done - config.freeze_epochs
-    rise = min(config.warmup_epochs, 0.5 * length)
-    if at < rise:
-        share = at / rise
-        if config.schedule == "one_cycle":
-            return 1 / 25 + (1 - 1 / 25) * _half_cosine(share)
-        return max(share, config.final_lr)
-    if config.schedule == "constant":
-        return 1.0
-    share = min(1.0, (at - rise) / max(length - rise, 1e-9))
-    return 1.0 - (1.0 - config.final_lr) * _half_cosine(share)
-
-
-def _half_cosine(share: float) -> float:
-    """0 at 0, 1 at 1, flat at both ends."""
-    return (1 - math.cos(math.pi * share)) / 2
+    return share_of_peak(config.schedule, at, length, min(config.warmup_epochs, 0.5 * length), config.final_lr)
 
 
 def describe_groups(groups: Groups) -> Mapping[str, float]:
