@@ -1,0 +1,95 @@
+"""What a kernel's own code calls: its settings, its folders, an attached run, and the delivery of the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from competition.console import say
+from competition.environment import kaggle_inputs, kaggle_root, on_kaggle
+from competition.errors import DataError, UsageError, nearest
+from competition.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    from competition.pipeline import RunResult
+
+SETTINGS = "DOGBREED_KERNEL_SETTINGS"
+
+
+def settings(**defaults: Any) -> dict[str, Any]:
+    """The kernel's settings: those written in its source, changed by a dry run (JSON in ``DOGBREED_KERNEL_SETTINGS``).
+
+    Raises:
+        UsageError: what the dry run wants is no JSON object, or names a setting that the kernel does not have.
+    """
+    text = os.environ.get(SETTINGS, "")
+    try:
+        changes = json.loads(text) if text else {}
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{SETTINGS} is not JSON ({error})") from error
+    if not isinstance(changes, dict):
+        raise UsageError(f'{SETTINGS} must be a JSON object, as in {{"epochs": 1}}')
+    for key in changes:
+        if key not in defaults:
+            raise UsageError(f"the kernel has no setting '{key}'{nearest(key, defaults)} It has: {', '.join(defaults)}")
+    chosen = {**defaults, **changes}
+    say(f"settings: {json.dumps(chosen)}")
+    return chosen
+
+
+def working() -> Path:
+    """Where a kernel leaves its files: Kaggle's working folder; elsewhere the current one."""
+    return kaggle_root() / "working" if on_kaggle() else Path.cwd()
+
+
+def attached_run(needed: str = "oof.npz") -> Path:
+    """The finished run among the inputs: the output of another kernel, or a dataset made of one.
+
+    Args:
+        needed: a file that the run folder must hold beside ``config.json`` and ``metrics.json``.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    found = {
+        path.parent
+        for place in kaggle_inputs()
+        for depth in ("", "*/", "*/*/", "*/*/*/")
+        for path in place.glob(f"{depth}metrics.json")
+        if (path.parent / "config.json").is_file() and (path.parent / needed).is_file()
+    }
+    if len(found) != 1:
+        named = ", ".join(str(path) for path in sorted(found)) or "none"
+        raise DataError(f"one finished run must be attached (the output of the kernel that trained); found: {named}")
+    return found.pop()
+
+
+def deliver(result: RunResult) -> Path | None:
+    """Put ``submission.csv`` where Kaggle looks for it, and say how the run scored.
+
+    Returns:
+        The file, or None where the run has none (no test photos).
+    """
+    from competition.pipeline import summary
+
+    print(summary(result))
+    if result.submission is None:
+        return None
+    target = working() / "submission.csv"
+    with atomic_path(target) as temporary:
+        shutil.copyfile(result.submission, temporary)
+    print(f"{target} is ready")
+    return target
+
+
+def leave_metrics(metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json`` into the working folder and print what it says in a line."""
+    target = working() / "metrics.json"
+    write_json(target, dict(metrics))
+    figures = {key: value for key, value in metrics.items() if isinstance(value, int | float | str)}
+    print(json.dumps(figures))
+    return target
