@@ -1,4 +1,4 @@
-"""fastai callbacks of the kit, one concern each. They read and change ``learn`` (a ``FoldLearner``).
+"""fastai callbacks of the kit, one concern each. They read and change ``learn`` (a ``StepLearner``).
 
 Within a batch fastai calls ``before_batch``, ``after_pred``, ``after_loss``, ``before_backward``, ``before_step``,
 ``after_step``, ``after_batch``; callbacks of lower ``order`` come first.
@@ -27,7 +27,7 @@ from competition.training.optim import rate_factor
 from competition.training.regularise import Mixer, set_modes, set_trainable
 
 if TYPE_CHECKING:
-    from competition.training.fold_learner import FoldLearner
+    from competition.training.step_learner import StepLearner
 
 
 class TrainingError(KitError):
@@ -37,7 +37,7 @@ class TrainingError(KitError):
 class KitCallback(FastaiCallback):
     """A fastai callback whose errors arrive as they were raised (fastai rewrites their text)."""
 
-    learn: FoldLearner
+    learn: Any  # a StepLearner; some callbacks need what only a FoldLearner has
 
     def __call__(self, event_name: str) -> None:
         """Call the method of that name, where there is one and it concerns this kind of batch."""
@@ -238,7 +238,7 @@ class StepCaller(KitCallback):
 
     order = 90
 
-    def __init__(self, function: Callable[[FoldLearner], Any]) -> None:
+    def __init__(self, function: Callable[[StepLearner], Any]) -> None:
         self.function = function
 
     def after_batch(self) -> None:

@@ -21,8 +21,8 @@ from competition.training.checkpoint import (
     set_rng_state,
     unpack_optimiser,
 )
-from competition.training.fold_learner import FoldLearner
 from competition.training.state import Best, FitState
+from competition.training.step_learner import StepLearner
 
 
 class Keeper:
@@ -39,7 +39,7 @@ class Keeper:
         self._last = time.monotonic()
         self._since = time.monotonic()
 
-    def after_step(self, learn: FoldLearner) -> None:
+    def after_step(self, learn: StepLearner) -> None:
         """Save when it is time, and stop when the user asked for it.
 
         Raises:
@@ -56,7 +56,7 @@ class Keeper:
         if learn.training and time.monotonic() - self._last >= self.every:
             self.save(learn)
 
-    def save(self, learn: FoldLearner) -> None:
+    def save(self, learn: StepLearner) -> None:
         """Write a checkpoint of everything, after making sure that the losses so far are numbers.
 
         Raises:
@@ -72,7 +72,7 @@ class Keeper:
             self.store.save(name, self._checkpoint(learn, files))
         self._last = time.monotonic()
 
-    def _checkpoint(self, learn: FoldLearner, files: Mapping[str, str]) -> Checkpoint:
+    def _checkpoint(self, learn: StepLearner, files: Mapping[str, str]) -> Checkpoint:
         tensors = {f"raw.{name}": tensor for name, tensor in learn.plain_model.state_dict().items()}
         if learn.averaging is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in learn.averaging.ema.module.state_dict().items()}
@@ -89,7 +89,7 @@ class Keeper:
         }
         return Checkpoint({name: tensor.detach().cpu() for name, tensor in tensors.items()}, facts, files)
 
-    def restore(self, learn: FoldLearner) -> bool:
+    def restore(self, learn: StepLearner) -> bool:
         """Put the newest whole checkpoint back; False when there is none.
 
         Raises:
@@ -113,12 +113,11 @@ class Keeper:
         set_rng_state(parts["rng"], stored.facts["rng"], learn.device)
         return True
 
-    def keep_best(self, learn: FoldLearner, kind: str) -> None:
+    def keep_best(self, learn: StepLearner, kind: str) -> None:
         """Write the weights of the epoch that has just been validated as the best so far."""
         score, state = learn.scores[kind], learn.state
-        model = learn.averaging.ema.module if kind == "ema" and learn.averaging else learn.plain_model
         name = f"best-{state.epoch + 1:03d}-{kind}-{secrets.token_hex(3)}"
-        file = self.store.write_file(name, model.state_dict()) if learn.world.main else f"{name}.safetensors"
+        file = self.store.write_file(name, learn.candidate(kind).state_dict()) if learn.world.main else f"{name}.safetensors"
         state.best = Best(score.log_loss, score.accuracy, kind, state.epoch + 1, file)
 
     def count_seconds(self, state: FitState) -> None:

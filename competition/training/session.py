@@ -18,7 +18,7 @@ from competition.training.callbacks import StepCaller, TrainingError
 from competition.training.checkpoint import CheckpointStore
 from competition.training.distributed import World, copy_from_main, gathered, joined, local_device
 from competition.training.embed import pick_precision, pick_workers
-from competition.training.fold_learner import FoldLearner, Loaders
+from competition.training.fold_learner import FoldLearner
 from competition.training.keeper import Keeper
 from competition.training.learner import Job, build_model, choose_device, finish
 from competition.training.loader import (
@@ -33,6 +33,7 @@ from competition.training.loader import (
 from competition.training.models import load_weights, save_weights
 from competition.training.predict import predict_views, save_views
 from competition.training.records import Bookkeeper, EpochHook, Progress, open_history
+from competition.training.step_learner import Loaders
 from competition.types import FoldResult
 
 if TYPE_CHECKING:

@@ -402,8 +402,8 @@ def test_groups_hold_every_parameter_once(data, run):
 
 
 def test_the_estimate_is_told_even_when_the_first_batch_takes_long(data, run, capsys, monkeypatch):
-    from competition.training import fold_learner
+    from competition.training import step_learner
 
-    monkeypatch.setattr(fold_learner.Clock, "seconds", property(lambda _: 16.0))
+    monkeypatch.setattr(step_learner.Clock, "seconds", property(lambda _: 16.0))
     fit_fold(data, small_fold(data), small_config(epochs=1, batch_size=36), run, weights=None)
     assert "2 photos/s: about 0.0 s of training left" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,263 @@
+"""A fastai ``Learner`` that counts steps: a position to go on from anywhere, validation by the whole set at once.
+
+``fold_learner.FoldLearner`` fine-tunes timm models with it, ``baselines`` train their own networks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from fastai.callback.core import CancelEpochException, TrainEvalCallback
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.optimizer import OptimWrapper
+from torch import nn
+
+from competition.training.callbacks import (
+    Averaging,
+    Chunks,
+    ClipGradient,
+    Collect,
+    KitCallback,
+    Position,
+    Precision,
+    TrainingError,
+)
+from competition.training.distributed import World, copy_from_main, gathered, share_model
+from competition.training.loader import Batch
+from competition.training.metrics import accuracy, log_loss, softmax
+from competition.training.state import FitState
+
+
+class Steps(Protocol):
+    """What decides the batches of an epoch: ``loader.StepSampler`` for photos, ``baselines``' batches in memory."""
+
+    share: int
+    chunk: int
+    steps: int
+
+    @property
+    def chunks_per_step(self) -> int:
+        """Forward passes per step."""
+        ...
+
+    def go_to(self, epoch: int, step: int, side: int) -> None:
+        """Choose what the next iteration yields."""
+        ...
+
+    def halve(self) -> bool:
+        """Halve the chunk; False when it is a single image already."""
+        ...
+
+
+class Loaders(DataLoaders):
+    """fastai's pair of loaders, holding any iterables of batches; nothing is transformed, so nothing normalised."""
+
+    def __init__(self, train: Iterable[Batch], valid: Iterable[Batch], device: torch.device) -> None:
+        super().__init__(train, valid)
+        self._device = device
+
+
+@dataclass(frozen=True)
+class Score:
+    """A validation pass: log loss in nats, accuracy in [0, 1], probabilities float64 (n, c)."""
+
+    log_loss: float
+    accuracy: float
+    probabilities: np.ndarray
+
+
+@dataclass
+class Clock:
+    """Time of the running epoch, seconds: all of it, and the part spent waiting for photos."""
+
+    start: float = field(default_factory=time.monotonic)
+    waiting: float = 0.0
+    photos: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.start
+
+
+class SharedModel(KitCallback):
+    """Wraps the model for the training part of an epoch; validation sees the plain one, the same in every process."""
+
+    order = -8
+
+    def before_train(self) -> None:
+        """Average gradients from here; what receives gradients is decided by now."""
+        self.learn.model = share_model(self.learn.plain_model, self.learn.device)
+
+    def after_train(self) -> None:
+        """Back to the plain model, with one set of statistics."""
+        self.learn.model = self.learn.plain_model
+        copy_from_main(self.learn.plain_model)
+        if self.learn.averaging is not None:
+            copy_from_main(self.learn.averaging.ema.module)
+
+
+class StepLearner(Learner):
+    """fastai's ``Learner`` with three methods replaced: where an epoch begins, how an epoch validates, how rates start.
+
+    Args:
+        model: the plain model on its device.
+        loaders: training and validation.
+        sampler: of the training loader.
+        labels: int64 (n_valid,), of all validation images in order.
+        rows: which of them this process validates.
+        loss: of outputs and labels.
+        optimiser: with its groups; their rates are the peaks.
+        total_epochs: epochs in all.
+        device: where to compute.
+        precision: float32 or a half precision.
+        clip: measures (and clips) the gradient's norm; None leaves both out.
+        averaging: of the weights, or None.
+        world: the processes that train together.
+        callbacks: further fastai callbacks.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loaders: Loaders,
+        sampler: Steps,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        *,
+        loss: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        total_epochs: int,
+        device: torch.device,
+        precision: torch.dtype,
+        clip: ClipGradient | None,
+        averaging: Averaging | None,
+        world: World,
+        callbacks: Sequence[Any],
+    ) -> None:
+        self.peaks = [float(group["lr"]) for group in optimiser.param_groups]
+        self.optimiser = optimiser
+        super().__init__(
+            loaders,
+            model,
+            loss_func=loss,
+            opt_func=OptimWrapper(opt=optimiser),
+            # fastai would mark norms and biases itself and let frozen batch norms train; the groups say it all.
+            wd_bn_bias=True,
+            train_bn=False,
+            default_cbs=False,
+        )
+        self.plain_model, self.sampler, self.total_epochs = model, sampler, total_epochs
+        self.device, self.world, self.labels, self.rows = device, world, labels, rows
+        self.state, self.clock = FitState(chunk=sampler.chunk), Clock()
+        self.unsettled: list[tuple[torch.Tensor, int]] = []
+        self.scores: dict[str, Score] = {}
+        self.validates = True
+        self.on_epoch: Callable[[Any], None] = lambda _: None
+        self.averaging, self.clip, self.collect = averaging, clip, Collect()
+        self.half = Precision(device, precision) if precision != torch.float32 else None
+        own = [TrainEvalCallback(), Chunks(), clip, Position(), self.collect, self.half, averaging]
+        shared = [SharedModel()] if world.size > 1 else []
+        self.add_cbs([*(callback for callback in own if callback is not None), *shared, *callbacks])
+        self.create_opt()
+
+    @property
+    def last_chunk(self) -> bool:
+        """Whether the batch at hand completes a step."""
+        return (self.iter + 1) % self.sampler.chunks_per_step == 0
+
+    def side_of(self, epoch: int) -> int:
+        """Side of the training squares in an epoch, pixels; 0 where it is the images' own."""
+        return 0
+
+    def run_epochs(self) -> None:
+        """Fit from the state's position to the end."""
+        self.fit(self.total_epochs, lr=self.peaks)
+
+    def _do_fit(self) -> None:
+        """Fastai's loop, beginning at the epoch that the state says."""
+        for epoch in range(self.state.epoch, self.n_epoch):
+            self.epoch = epoch
+            self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+    def all_batches(self) -> None:
+        """Fastai's loop over batches, beginning at the state's step and measuring the wait for photos."""
+        self.n_iter = len(self.dl)
+        first = 0
+        if self.training:
+            self.clock = Clock()
+            self.sampler.go_to(self.epoch, self.state.step, self.side_of(self.epoch))
+            self.n_iter = self.sampler.steps * self.sampler.chunks_per_step
+            first = self.state.step * self.sampler.chunks_per_step
+        batches, number = iter(self.dl), first
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self.clock.waiting += time.monotonic() - asked
+            self.clock.photos += len(batch[1]) if self.training else 0
+            self.one_batch(number, batch)
+            number += 1
+
+    def _set_device(self, b: Batch) -> Batch:
+        return b[0].to(self.device, non_blocking=True), b[1].to(self.device, non_blocking=True)
+
+    def _do_epoch(self) -> None:
+        """Train, then validate every set of weights there is."""
+        self._do_epoch_train()
+        self.settle_losses()
+        self.train_seconds = self.clock.seconds
+        if self.validates:
+            self.scores = {kind: self._score(self.candidate(kind)) for kind in self.kinds}
+        self.on_epoch(self)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Sets of weights that an epoch validates: ``raw``, and ``ema`` where there is an average."""
+        return ("raw",) if self.averaging is None else ("raw", "ema")
+
+    def candidate(self, kind: str) -> nn.Module:
+        """The model with one of those sets of weights."""
+        if kind == "ema" and self.averaging is not None:
+            average: nn.Module = self.averaging.ema.module
+            return average
+        return self.plain_model
+
+    def _score(self, model: nn.Module) -> Score:
+        trained = self.plain_model
+        self.model = model
+        try:
+            self._do_epoch_validate()
+        finally:
+            self.model = trained
+        logits = np.concatenate(self.collect.logits)
+        if self.world.size > 1:
+            logits = gathered(logits, list(self.rows), len(self.labels))
+        probabilities = softmax(logits)
+        return Score(log_loss(probabilities, self.labels), accuracy(probabilities, self.labels), probabilities)
+
+    def settle_losses(self) -> None:
+        """Add the losses that still lie on the device to the state.
+
+        Raises:
+            TrainingError: one of them is not a number.
+        """
+        for loss, photos in self.unsettled:
+            value = float(loss)
+            if not np.isfinite(value):
+                self.unsettled.clear()
+                raise TrainingError(
+                    f"the training loss became {value} in epoch {self.epoch + 1}, at or before step "
+                    f"{self.state.step} of {self.sampler.steps}"
+                )
+            self.state.loss_sum += value * photos
+        if self.unsettled and self.clip is not None and self.clip.gradient_norm is not None:
+            self.state.gradient_norm = float(self.clip.gradient_norm)
+        self.unsettled.clear()
