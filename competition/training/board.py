@@ -8,6 +8,7 @@ and ``log_projector`` is to be had from here.
 |---|---|
 | ``loss/train``, ``loss/valid`` | the loss that is minimised, mean over an epoch |
 | ``score/log_loss``, ``score/accuracy`` | of the validation photos; ``_ema``, ``_raw``: which weights |
+| ``score/accuracy_train`` | running, while the weights change |
 | ``rate/<group>`` | learning rate of each group of layers |
 | ``optimiser/gradient_norm`` | before clipping |
 | ``throughput/images_per_second``, ``throughput/waiting_for_data`` | the latter is a share of time, in [0, 1] |
@@ -56,6 +57,8 @@ TAGS: Mapping[str, str] = {
     "valid_loss": "loss/valid",
     "log_loss": "score/log_loss",
     "accuracy": "score/accuracy",
+    "valid_accuracy": "score/accuracy",
+    "train_accuracy": "score/accuracy_train",
     "log_loss_raw": "score/log_loss_raw",
     "accuracy_raw": "score/accuracy_raw",
     "log_loss_ema": "score/log_loss_ema",
