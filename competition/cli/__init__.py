@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import blend, data, report, run, show, submission, train
+from competition.cli import blend, data, kaggle, report, run, show, submission, train
 
 app = typer.Typer(
     name="dogbreed",
@@ -29,6 +29,7 @@ app.add_typer(show.app, name="show")
 app.command()(report.report)
 app.add_typer(submission.app, name="submission")
 app.command()(blend.blend)
+kaggle.register(app)
 
 
 @app.callback()

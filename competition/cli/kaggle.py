@@ -1,0 +1,169 @@
+"""``dogbreed download|submit|submissions|leaderboard|quota``: the competition on Kaggle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from competition.environment import COMPETITION
+
+if TYPE_CHECKING:
+    from competition.publish.standing import Submission
+
+LEDGER = Path("submissions/ledger.csv")
+Competition = Annotated[str, typer.Option("--competition", help="The competition's slug.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
+Sample = Annotated[Path | None, typer.Option("--sample", help="A sample_submission.csv, instead of --data.")]
+LedgerFile = Annotated[Path, typer.Option("--ledger", help="The ledger.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say what would happen; nothing is sent.")]
+
+
+def download(
+    out: Annotated[Path, typer.Option("--out", help="Folder that gets the archive.")] = Path("data"),
+    competition: Competition = COMPETITION,
+    unpack: Annotated[bool, typer.Option(help="Unpack it into the cache, too.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Download although the archive is there.")] = False,
+) -> None:
+    """Download the competition's archive; an interrupted download is continued."""
+    from competition.publish.client import connect
+    from competition.publish.download import download_competition
+
+    done = download_competition(connect, out, competition, unpack=unpack, force=force)
+    print(f"{done.archive}: {done.archive.stat().st_size / 1e6:,.1f} MB")
+    if done.folder is not None:
+        print(f"unpacked: {done.folder}")
+    print(f"next: dogbreed run --data {done.archive}")
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="The submission (CSV).")],
+    message: Annotated[str, typer.Option("--message", "-m", help="Description on Kaggle.")] = "",
+    run: Annotated[Path | None, typer.Option("--run", help="The run it came from, for the ledger.")] = None,
+    data: Data = None,
+    sample: Sample = None,
+    ledger: LedgerFile = LEDGER,
+    competition: Competition = COMPETITION,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the score.", min=0)] = 600.0,
+    again: Annotated[bool, typer.Option("--again", help="Although this very file was sent before.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Check a file, submit it, wait for its score, write the ledger. Spends one of the day's submissions."""
+    from competition.cli.submission import record
+    from competition.data.layout import load_data
+    from competition.prediction.ledger import Ledger
+    from competition.publish.client import connect
+    from competition.publish.submit import submit as submit_file
+
+    source = sample if sample is not None and run is None else load_data(data, need_labels=run is not None)
+    if run is not None and not dry_run:
+        record(file, run, source, ledger)
+    done = submit_file(
+        connect,
+        file,
+        source,
+        Ledger(ledger),
+        message=message,
+        competition=competition,
+        wait_seconds=wait,
+        again=again,
+        dry_run=dry_run,
+    )
+    if done.submission is not None:
+        print(f"{file}: {_line(done.submission)}")
+
+
+def submissions(
+    competition: Competition = COMPETITION,
+    update: Annotated[bool, typer.Option("--update", help="Write new scores into the ledger.")] = False,
+    ledger: LedgerFile = LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """List the submissions on Kaggle with their scores, and how many are left today."""
+    from competition.prediction.ledger import Ledger
+    from competition.publish import standing
+    from competition.publish.client import connect
+    from competition.publish.submit import update_ledger
+
+    connection = connect()
+    listed, left = standing.submissions(connection, competition), standing.limits(connection, competition)
+    changed = update_ledger(Ledger(ledger), listed) if update else 0
+    if as_json:
+        records = [standing.plain(item) for item in listed]
+        print(json.dumps({"submissions": records, "limits": standing.plain(left)}, indent=2))
+        return
+    for item in listed:
+        print(f"{item.date}  {item.file}  {_line(item)}  {item.description}")
+    print(f"{len(listed)} submissions; {left.today} today, {left.left} left")
+    if update:
+        print(f"{ledger}: {changed} new scores")
+
+
+def leaderboard(
+    score: Annotated[float | None, typer.Argument(help="Where a log loss would stand; else your best.")] = None,
+    top: Annotated[int, typer.Option("--top", help="Lines to show.", min=0)] = 10,
+    competition: Competition = COMPETITION,
+    as_json: AsJson = False,
+) -> None:
+    """Show the top of the public leaderboard, and the place that your score takes on it."""
+    import math
+
+    from competition.publish import standing
+    from competition.publish.client import connect
+
+    connection = connect()
+    board = standing.leaderboard(connection, competition)
+    if score is None:
+        scores = [item.public_score for item in standing.submissions(connection, competition)]
+        score = min((value for value in scores if not math.isnan(value)), default=None)
+    place = standing.place_of(score, board) if score is not None else None
+    if as_json:
+        shown = [standing.plain(line) for line in board[:top]]
+        print(json.dumps({"teams": len(board), "score": score, "place": place, "top": shown}, indent=2))
+        return
+    for line in board[:top]:
+        print(f"{line.rank:>5}  {line.score:<9.5f}  {line.date[:10]:<10}  {line.team}")
+    if score is None or place is None:
+        print(f"{len(board):,} teams; no scored submission of yours")
+    else:
+        print(f"a log loss of {score:.5f} takes place {place:,} of {len(board):,} ({_share(place, len(board))})")
+
+
+def quota(as_json: AsJson = False) -> None:
+    """Show the GPU and TPU hours of this week."""
+    from competition.publish import standing
+    from competition.publish.client import connect
+
+    found = standing.quota(connect())
+    if as_json:
+        print(json.dumps([standing.plain(item) for item in found], indent=2))
+        return
+    for item in found:
+        left = max(0.0, item.total_hours - item.used_hours)
+        print(
+            f"{item.name}: {item.used_hours:.1f} of {item.total_hours:.1f} h used, {left:.1f} h left until {item.refresh}"
+        )
+    if not found:
+        print("Kaggle tells no quota for this account")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to ``dogbreed``."""
+    for command in (download, submit, submissions, leaderboard, quota):
+        app.command()(command)
+
+
+def _line(item: Submission) -> str:
+    import math
+
+    if item.status != "COMPLETE":
+        return f"{item.status}{': ' + item.error if item.error else ''}"
+    private = f", private {item.private_score:.5f}" if not math.isnan(item.private_score) else ""
+    return f"public {item.public_score:.5f}{private}"
+
+
+def _share(place: int, teams: int) -> str:
+    return f"top {100 * place / teams:.0f} %" if 0 < place <= teams else "below the last team"

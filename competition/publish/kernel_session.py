@@ -1,0 +1,270 @@
+"""One kernel on Kaggle: push it, ask how it goes, wait for its end, read its log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from competition.console import duration, say, warn
+from competition.errors import UsageError
+from competition.publish import backoff
+from competition.publish.client import Connection
+from competition.publish.kaggle_errors import KaggleError, KernelError, Kind
+from competition.publish.redact import one_line, terminal_safe
+
+DONE, FAILED, CANCELLED = ("COMPLETE",), ("ERROR",), ("CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
+_FIRST_POLL, _LONGEST_POLL = 5.0, 60.0
+
+
+@dataclass(frozen=True)
+class KernelName:
+    """Owner and slug of a kernel, as in the address kaggle.com/code/OWNER/SLUG."""
+
+    owner: str
+    slug: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.slug}"
+
+    @classmethod
+    def parse(cls, text: str, owner: str) -> KernelName:
+        """Read ``slug`` or ``owner/slug``.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        parts = text.strip("/").split("/")
+        if len(parts) > 2 or not all(parts) or any(not part.isascii() or " " in part for part in parts):
+            raise UsageError(f"'{one_line(text, 80)}' is no kernel: expected SLUG or OWNER/SLUG")
+        name = cls(parts[0], parts[1]) if len(parts) == 2 else cls(owner, parts[0])
+        if len(name.slug) < 5:
+            raise UsageError(f"'{name.slug}' is no kernel: a slug has at least five characters")
+        return name
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A version of a kernel that Kaggle took: its name, number (0 when untold) and address."""
+
+    name: KernelName
+    version: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of the latest session, as Kaggle names it, and what went wrong."""
+
+    state: str
+    message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it will not change any more."""
+        return self.state in (*DONE, *FAILED, *CANCELLED)
+
+    def require_complete(self, name: KernelName) -> None:
+        """Accept nothing but COMPLETE: what failed or was cut off leaves partial files that look whole.
+
+        Raises:
+            KernelError: any other state.
+        """
+        if self.state in DONE:
+            return
+        reason = f": {one_line(self.message)}" if self.message else ""
+        if self.state in FAILED:
+            raise KernelError(f"kernel {name} ended in ERROR{reason}; see 'dogbreed kernel logs {name}'")
+        if self.state in CANCELLED:
+            raise KernelError(
+                f"kernel {name} was cancelled or ran out of time ({self.state}){reason}; nothing was fetched"
+            )
+        raise KernelError(
+            f"kernel {name} has not finished ({self.state}); wait with 'dogbreed kernel status {name} --wait'"
+        )
+
+
+def push(connection: Connection, folder: Path) -> Pushed:
+    """Push a kernel folder with the client's own ``kernels_push`` and read its answer to the end.
+
+    The client prints problems of sources and tags and goes on as if nothing were wrong; here they stop the work.
+
+    Args:
+        connection: to Kaggle.
+        folder: holds kernel-metadata.json and the code file.
+
+    Raises:
+        KernelError: Kaggle refused it, took it under another name, or dropped one of its sources.
+    """
+    metadata = json.loads((folder / "kernel-metadata.json").read_text(encoding="utf-8"))
+    asked = KernelName.parse(str(metadata["id"]), connection.user)
+    answer = connection.call_api(f"push kernel {asked}", lambda api: api.kernels_push(str(folder)), repeatable=False)
+    if answer is None or answer.error:
+        reason = one_line(answer.error if answer is not None else "no answer")
+        hint = "; choose another title and id" if "already in use" in reason or "taken" in reason else ""
+        raise KernelError(f"Kaggle refused the push of {asked}: {reason}{hint}")
+    pushed = Pushed(_name_in(answer, asked), int(answer.version_number or 0), one_line(answer.url))
+    _require_sources(answer, pushed)
+    if pushed.name.slug.casefold() != asked.slug.casefold():
+        raise KernelError(
+            f"Kaggle filed the push as {pushed.name}, not {asked}: title and slug disagree, or the slug is another "
+            f'kernel\'s; write "id": "{pushed.name}" or change the title (version {pushed.version} is running there)'
+        )
+    return pushed
+
+
+def _name_in(answer: Any, asked: KernelName) -> KernelName:
+    """The name that Kaggle gave it, from the reference or the address in its answer."""
+    for text in (str(answer.ref or ""), str(answer.url or "")):
+        parts = [part for part in text.split("?")[0].split("/") if part]
+        if len(parts) >= 2:
+            return KernelName(one_line(parts[-2], 80), one_line(parts[-1], 80))
+    return asked
+
+
+def _require_sources(answer: Any, pushed: Pushed) -> None:
+    dropped = [
+        f"{kind} '{one_line(source, 80)}'"
+        for kind, sources in (
+            ("data set", answer.invalid_dataset_sources),
+            ("competition", answer.invalid_competition_sources),
+            ("kernel", answer.invalid_kernel_sources),
+            ("model", answer.invalid_model_sources),
+        )
+        for source in sources or ()
+    ]
+    if dropped:
+        raise KernelError(
+            f"Kaggle took {pushed.name} version {pushed.version} without {', '.join(dropped)}: it does not exist, is "
+            "not yours, or is not written OWNER/NAME (a competition: the bare slug); mend it, push again"
+        )
+    if answer.invalid_tags:
+        warn(f"Kaggle does not know the tags {', '.join(one_line(tag, 40) for tag in answer.invalid_tags)}")
+
+
+@dataclass(frozen=True)
+class Version:
+    """The latest version of a kernel: its number (0 when untold) and its source."""
+
+    number: int
+    code: str
+
+
+def latest(connection: Connection, name: KernelName) -> Version | None:
+    """What Kaggle holds under this name; None when there is nothing, or nothing of ours.
+
+    Raises:
+        KaggleError: Kaggle refuses or cannot be reached.
+    """
+    from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+    request = ApiGetKernelRequest()
+    request.user_name, request.kernel_slug = name.owner, name.slug
+    try:
+        found = connection.call(f"look at kernel {name}", lambda s: s.kernels.kernels_api_client.get_kernel(request))
+    except KaggleError as error:
+        if error.kind in (Kind.MISSING, Kind.FORBIDDEN):
+            return None
+        raise
+    number = int(found.metadata.current_version_number or 0) if found.metadata is not None else 0
+    return Version(number, (found.blob.source or "") if found.blob is not None else "")
+
+
+def status(connection: Connection, name: KernelName) -> Status:
+    """State of the kernel's latest session.
+
+    Raises:
+        KaggleError: it does not exist, is not yours, or Kaggle cannot be reached.
+    """
+    from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
+
+    request = ApiGetKernelSessionStatusRequest()
+    request.user_name, request.kernel_slug = name.owner, name.slug
+    answer = connection.call(
+        f"ask for the status of kernel {name}",
+        lambda services: services.kernels.kernels_api_client.get_kernel_session_status(request),
+    )
+    return Status(answer.status.name, terminal_safe(answer.failure_message or ""))
+
+
+def wait(connection: Connection, name: KernelName, limit_seconds: float = 13 * 3600.0) -> Status:
+    """Ask again and again, ever more seldom (5 to 60 s), until the session ends; every change of state is told.
+
+    Args:
+        connection: to Kaggle.
+        name: of the kernel.
+        limit_seconds: of waiting; Kaggle itself ends a session after 12 hours.
+
+    Raises:
+        KernelError: it has not ended within the limit; the kernel goes on, and the same command waits on.
+    """
+    start, seconds, last = time.monotonic(), _FIRST_POLL, ""
+    waited = 0.0
+    while True:
+        found = status(connection, name)
+        waited = max(waited, time.monotonic() - start)
+        if found.state != last:
+            say(f"kernel {name}: {found.state} after {duration(waited)}")
+            last = found.state
+        if found.finished:
+            return found
+        if waited + seconds > limit_seconds:
+            raise KernelError(
+                f"kernel {name} is still {found.state} after {duration(waited)}: the same command waits on"
+            )
+        backoff.pause(seconds)
+        waited += seconds
+        seconds = min(seconds * 1.25, _LONGEST_POLL)
+
+
+def logs(connection: Connection, name: KernelName) -> str:
+    """The log of the latest session as plain text: redacted, and harmless on a terminal.
+
+    Raises:
+        KaggleError: as ``status``.
+    """
+    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+
+    request = ApiListKernelSessionOutputRequest()
+    request.user_name, request.kernel_slug = name.owner, name.slug
+    answer = connection.call(
+        f"read the log of kernel {name}",
+        lambda services: services.kernels.kernels_api_client.list_kernel_session_output(request),
+    )
+    return terminal_safe(_plain_log(answer.log or ""))
+
+
+def follow(connection: Connection, name: KernelName, show: Callable[[str], None]) -> None:
+    """Show the log while it is being written; a cut connection is taken up again without repeating lines.
+
+    Raises:
+        KaggleError: it cannot be read, or the connection breaks too often without anything new.
+    """
+    shown = 0
+
+    def read_on(api: Any) -> None:
+        nonlocal shown
+        for index, event in enumerate(api.kernels_logs_stream(str(name))):
+            if index >= shown:
+                shown = index + 1
+                show(terminal_safe(str(event.get("data") or "").rstrip("\n")))
+
+    connection.call_api(f"follow the log of kernel {name}", read_on)
+
+
+def _plain_log(text: str) -> str:
+    """Kaggle keeps a log as a JSON list of pieces of output; anything else is shown as it is."""
+    try:
+        events = json.loads(text)
+    except ValueError:
+        return text
+    return "".join(_pieces(events)) if isinstance(events, list) else text
+
+
+def _pieces(events: list[Any]) -> Iterator[str]:
+    for event in events:
+        if isinstance(event, dict):
+            yield str(event.get("data") or "")

@@ -1,0 +1,249 @@
+"""A kernel from the folder to the leaderboard: check, push, wait, fetch, verify, submit, write down.
+
+Every step is recorded when it is done, and the same command goes on after the last one. A submission is spent only
+when it is asked for, the session is COMPLETE, the file is the one that the kernel wrote, and the checker accepts it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from competition import environment
+from competition.console import say, warn
+from competition.data.storage import only_one
+from competition.errors import DataError, UsageError
+from competition.files import explain_disk_errors
+from competition.prediction.ledger import Entry, Ledger
+from competition.publish import kernel_session, outputs
+from competition.publish.client import Connection
+from competition.publish.kaggle_errors import KaggleError, KernelError
+from competition.publish.kernel_session import KernelName
+from competition.publish.push_state import (
+    COMPLETE,
+    FETCHED,
+    PUSHED,
+    PUSHING,
+    SUBMITTED,
+    PushState,
+    StateFile,
+    read_metadata,
+    same_code,
+    source_digest,
+)
+from competition.publish.record import SUBMISSION, check_record
+from competition.publish.submit import submit
+
+if TYPE_CHECKING:
+    from competition.data.layout import CompetitionData
+    from competition.prediction.template import Template
+
+
+class Finding(Protocol):
+    """What a check found: a line for people, and whether it must stop the push."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether it must stop the push."""
+
+
+@dataclass(frozen=True)
+class PushPlan:
+    """What to do.
+
+    Attributes:
+        home: folder of this kernel's record and fetched files.
+        check: looks at the folder that would be pushed.
+        wait: follow the session to its end and fetch what it leaves.
+        submit: spend a submission on its submission.csv; needs ``wait`` and ``sample``.
+        sample: what the submission is checked against.
+        ledger: where the submission is written down.
+        message: the submission's description on Kaggle.
+        competition: slug.
+        again: push although this very source was pushed before.
+        record: whether the kernel's own record of digests must be there.
+        wait_seconds: for the session's end.
+        score_seconds: for the score.
+    """
+
+    home: Path
+    check: Callable[[Path], Sequence[Finding]]
+    wait: bool = False
+    submit: bool = False
+    sample: CompetitionData | Template | Path | None = None
+    ledger: Ledger | None = None
+    message: str = ""
+    competition: str = environment.COMPETITION
+    again: bool = False
+    record: bool = True
+    wait_seconds: float = 13 * 3600.0
+    score_seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.submit and not self.wait:
+            raise UsageError("--submit needs --wait: only a finished kernel has something to submit")
+        if self.submit and (self.sample is None or self.ledger is None):
+            raise UsageError("--submit needs the competition's data, to check the submission before it is spent")
+
+
+def dry_run(folder: Path, plan: PushPlan) -> list[str]:
+    """Check a kernel folder and say what a push would do; nothing leaves the machine.
+
+    Returns:
+        One line per step.
+
+    Raises:
+        KernelError: the check stops it.
+    """
+    _check(folder, plan)
+    values = read_metadata(folder)
+    code = folder / values["code_file"]
+    lines = [
+        f"check: {folder} passed",
+        f"push: {values['id']} ({values.get('kernel_type')}, {code.name}, {code.stat().st_size:,} bytes), private "
+        f"{values.get('is_private')}, internet {values.get('enable_internet')}, "
+        f"accelerator {values.get('machine_shape') or 'none'}",
+        f"sources: {', '.join(_sources(values)) or 'none'}",
+    ]
+    if plan.wait:
+        lines.append(f"wait: until COMPLETE; fetch into {plan.home}; verify names and digests")
+    if plan.submit:
+        lines.append(f"submit: {SUBMISSION} to {plan.competition}, if the checker accepts it; write the ledger")
+    return [*lines, "dry run: nothing was sent"]
+
+
+def _sources(values: dict[str, Any]) -> list[str]:
+    keys = ("competition_sources", "dataset_sources", "kernel_sources", "model_sources")
+    return [f"{key.removesuffix('_sources')} {item}" for key in keys for item in values.get(key) or ()]
+
+
+def push_kernel(connection: Connection, folder: Path, plan: PushPlan) -> PushState:
+    """Do it, or go on with it.
+
+    Args:
+        connection: to Kaggle.
+        folder: the built kernel, its metadata naming the account.
+        plan: what to do.
+
+    Returns:
+        How far it came: ``pushed`` without ``wait``, ``fetched`` without ``submit``, else ``submitted``.
+
+    Raises:
+        KernelError: the check stops it, Kaggle refuses it, the session fails, or its output is not to be trusted.
+        SubmissionError: the checker refuses the submission; nothing is spent.
+        KaggleError: Kaggle refuses something else or cannot be reached.
+    """
+    with explain_disk_errors(plan.home):
+        plan.home.mkdir(parents=True, exist_ok=True)
+        lock = only_one(plan.home / ".lock")
+    with lock:
+        file = StateFile(plan.home)
+        state = _started(file, folder, plan)
+        name = KernelName.parse(state.kernel, connection.user)
+        if not state.reached(PUSHED):
+            state = _push(connection, file, state, folder)
+        if plan.wait and not state.reached(COMPLETE):
+            kernel_session.wait(connection, name, plan.wait_seconds).require_complete(name)
+            state = file.write(state, step=COMPLETE)
+        if plan.wait and not _is_fetched(file, state):
+            state = _fetch(connection, file, state, folder, plan)
+        if plan.submit:
+            state = _submit(connection, file, state, plan)
+    return state
+
+
+def _started(file: StateFile, folder: Path, plan: PushPlan) -> PushState:
+    """The record of this very source, or a new one after the check."""
+    source, known = source_digest(folder), file.read()
+    if known is not None and known.source == source and not plan.again:
+        if known.reached(PUSHED):
+            say(f"{known.kernel} version {known.version or '?'} is pushed already (--again pushes it anew)")
+        return known
+    _check(folder, plan)
+    return PushState(source=source, kernel=read_metadata(folder)["id"])
+
+
+def _check(folder: Path, plan: PushPlan) -> None:
+    """Stop on the first kind of finding that would waste a push.
+
+    Raises:
+        KernelError: there is a blocking finding; all of them are shown.
+    """
+    findings = plan.check(folder)
+    for finding in findings:
+        warn(str(finding))
+    blocking = [finding for finding in findings if finding.blocking]
+    if blocking:
+        more = f" and {len(blocking) - 1} more" if len(blocking) > 1 else ""
+        raise KernelError(f"{folder} is not pushed: {blocking[0]}{more}")
+
+
+def _push(connection: Connection, file: StateFile, state: PushState, folder: Path) -> PushState:
+    """Push, unless an earlier attempt that got no answer turns out to have arrived."""
+    name = KernelName.parse(state.kernel, connection.user)
+    if state.step == PUSHING:
+        there = kernel_session.latest(connection, name)
+        if there is not None and same_code(there.code, _code(folder)):
+            say(f"the earlier push of {name} had arrived: version {there.number or '?'}")
+            return file.write(state, step=PUSHED, version=there.number, url=f"https://www.kaggle.com/code/{name}")
+    state = file.write(state, step=PUSHING)
+    try:
+        pushed = kernel_session.push(connection, folder)
+    except KaggleError as error:
+        if not error.arrived:
+            file.path.unlink(missing_ok=True)
+            raise
+        raise KernelError(f"{error}; the push may have arrived: the same command finds out") from error
+    say(f"pushed {pushed.name} version {pushed.version or '?'}: {pushed.url}")
+    return file.write(state, step=PUSHED, version=pushed.version, url=pushed.url)
+
+
+def _code(folder: Path) -> str:
+    return (folder / str(read_metadata(folder)["code_file"])).read_text(encoding="utf-8")
+
+
+def _is_fetched(file: StateFile, state: PushState) -> bool:
+    return state.reached(FETCHED) and bool(state.folder) and (file.home / state.folder).is_dir()
+
+
+def _fetch(connection: Connection, file: StateFile, state: PushState, folder: Path, plan: PushPlan) -> PushState:
+    """Fetch what the session left, if it is still the session of the version that was pushed."""
+    name = KernelName.parse(state.kernel, connection.user)
+    there = kernel_session.latest(connection, name)
+    known = there is not None and state.version and there.number
+    same = there is not None and (there.number == state.version if known else same_code(there.code, _code(folder)))
+    if not same:
+        now = f"version {there.number or '?'}" if there is not None else "nothing"
+        raise KernelError(
+            f"{name} holds {now} by now, pushed was version {state.version or '?'}: push it again (--again)"
+        )
+    target = f"output-v{state.version}"
+    shutil.rmtree(file.home / target, ignore_errors=True)  # it would be in the record if it were whole
+    outputs.fetch(connection, name, file.home / target, record=plan.record)
+    return file.write(state, step=FETCHED, folder=target)
+
+
+def _submit(connection: Connection, file: StateFile, state: PushState, plan: PushPlan) -> PushState:
+    submission = file.home / state.folder / SUBMISSION
+    if not submission.is_file():
+        raise DataError(f"{state.kernel} left no {SUBMISSION}: only a kernel of the competition can be submitted")
+    check_record(file.home / state.folder, required=plan.record)  # it may have lain here for days
+    assert plan.sample is not None
+    assert plan.ledger is not None  # the plan holds both
+    slug = KernelName.parse(state.kernel, connection.user).slug
+    note = f"kernel {state.kernel} version {state.version}"
+    outcome = submit(
+        lambda: connection,
+        submission,
+        plan.sample,
+        plan.ledger,
+        message=plan.message or note,
+        competition=plan.competition,
+        row=Entry("", "", method="kernel", members=(slug,), note=note),
+        wait_seconds=plan.score_seconds,
+    )
+    reference = outcome.submission.ref if outcome.submission is not None else 0
+    return file.write(state, step=SUBMITTED, submission=reference)
