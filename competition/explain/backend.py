@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from competition.errors import KitError, UsageError, nearest
 
@@ -252,6 +253,32 @@ def contrast_target(
 def predicted_target(logits: np.ndarray) -> Target:
     """The largest logit of each image (logits (n, classes))."""
     return Target(np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)])
+
+
+def square_input(photo: np.ndarray, input_shape: tuple[int, int, int]) -> np.ndarray:
+    """Cut the largest centred part with the input's proportions out of a photo and resize it, antialiased.
+
+    Args:
+        photo: uint8 (h, w, 3), or (h, w) or (h, w, 1) grey.
+        input_shape: (h, w, c); one channel takes the photo's luminance.
+
+    Returns:
+        float32 ``input_shape`` in [0, 1].
+
+    Raises:
+        UsageError: the photo has another type or shape.
+    """
+    if photo.dtype != np.uint8 or photo.ndim not in (2, 3) or (photo.ndim == 3 and photo.shape[2] not in (1, 3)):
+        raise UsageError(f"a photo is uint8 (h, w, 3), not {photo.dtype} {photo.shape}")
+    picture = Image.fromarray(photo.squeeze(2) if photo.shape[2:] == (1,) else photo)
+    height, width, channels = input_shape
+    share = min(picture.width / width, picture.height / height)
+    left, top = (picture.width - share * width) / 2, (picture.height - share * height) / 2
+    box = (left, top, left + share * width, top + share * height)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC, box=box).convert(
+        "L" if channels == 1 else "RGB"
+    )
+    return np.asarray(resized, dtype=np.float32).reshape(input_shape) / 255
 
 
 def batches(total: int, size: int) -> Iterator[slice]:
