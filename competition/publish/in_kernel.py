@@ -13,11 +13,14 @@ from competition.console import say
 from competition.environment import kaggle_inputs, kaggle_root, on_kaggle
 from competition.errors import DataError, UsageError, nearest
 from competition.files import atomic_path, write_json
+from competition.publish.record import SUBMISSION, write_record
 
 if TYPE_CHECKING:
     from competition.pipeline import RunResult
+    from competition.prediction.checker import SubmissionReport
 
 SETTINGS = "DOGBREED_KERNEL_SETTINGS"
+KIT_DIGEST = "DOGBREED_KIT_DIGEST"
 
 
 def settings(**defaults: Any) -> dict[str, Any]:
@@ -69,27 +72,39 @@ def attached_run(needed: str = "oof.npz") -> Path:
 
 
 def deliver(result: RunResult) -> Path | None:
-    """Put ``submission.csv`` where Kaggle looks for it, and say how the run scored.
+    """Put a run's ``submission.csv`` where Kaggle looks for it, write down its digest, and say how the run scored.
 
     Returns:
-        The file, or None where the run has none (no test photos).
+        The file, or None where the run has none (no test photos, or not all folds).
     """
     from competition.pipeline import summary
 
     print(summary(result))
     if result.submission is None:
         return None
-    target = working() / "submission.csv"
+    target = working() / SUBMISSION
     with atomic_path(target) as temporary:
         shutil.copyfile(result.submission, temporary)
-    print(f"{target} is ready")
+    _record(SUBMISSION)
     return target
+
+
+def delivered(report: SubmissionReport) -> None:
+    """Say what the checker found in a submission that lies in the working folder, and write down its digest."""
+    print(f"{report.path}: {report.rows:,} rows, valid")
+    for note in (*report.notes, *report.warnings):
+        print(f"note: {note}")
+    _record(report.path.name)
 
 
 def leave_metrics(metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json`` into the working folder and print what it says in a line."""
+    """Write ``metrics.json`` into the working folder, print its plain figures in a line, write down its digest."""
     target = working() / "metrics.json"
     write_json(target, dict(metrics))
-    figures = {key: value for key, value in metrics.items() if isinstance(value, int | float | str)}
-    print(json.dumps(figures))
+    print(json.dumps({key: value for key, value in metrics.items() if isinstance(value, int | float | str)}))
+    _record(target.name)
     return target
+
+
+def _record(name: str) -> None:
+    write_record(working(), [name], kit=os.environ.get(KIT_DIGEST, ""))

@@ -1,0 +1,109 @@
+"""Every known trap of a push, caught before the push: a finding says what would happen and what to do.
+
+The order is that of trouble on Kaggle: what the client lets through, what the server renames or drops, what fails after
+minutes, what fails after hours, what fails at the submission.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from competition.console import duration
+from competition.errors import DataError
+from competition.files import read_json
+from competition.publish.credentials import secrets_in, text_files
+from competition.publish.finding import Finding
+from competition.publish.kernel_spec import KAGGLE_PYTHON, METADATA_FILE, KernelSpec
+from competition.publish.preflight_code import check_code
+from competition.publish.preflight_dataset import backbones_in, check_dataset
+from competition.publish.preflight_metadata import check_metadata
+
+__all__ = ["KAGGLE_PYTHON", "SESSION_SECONDS", "Finding", "check_all", "check_dataset", "check_kernel"]
+
+# Kaggle ends a session after twelve hours, on a TPU after nine.
+SESSION_SECONDS = 12 * 3600.0
+TPU_SECONDS = 9 * 3600.0
+
+
+def check_kernel(
+    folder: Path,
+    *,
+    dataset: Path | None = None,
+    cost_seconds: float = 0.0,
+    python: tuple[int, int] = KAGGLE_PYTHON,
+    current: bool = True,
+    placeholder_ok: bool = False,
+) -> tuple[Finding, ...]:
+    """Look at everything that a push of this folder would send, without running it.
+
+    Args:
+        folder: holds ``kernel-metadata.json`` and the code file.
+        dataset: folder of the dataset that the kernel attaches, where it is at hand.
+        cost_seconds: measured wall time; 0 when it was not measured.
+        python: version on Kaggle.
+        current: compare the packages it carries with those of this kit.
+        placeholder_ok: whether the account may still be the placeholder (nothing is pushed then).
+
+    Returns:
+        Findings in the order of the rules; empty for a clean kernel.
+    """
+    try:
+        values = read_json(folder / METADATA_FILE)
+    except DataError as error:
+        return (Finding("metadata", METADATA_FILE, str(error), "build the kernel with 'dogbreed kernel build'"),)
+    if not isinstance(values, dict):
+        return (Finding("metadata", METADATA_FILE, "it is no JSON object", "build the kernel again"),)
+    findings = [*check_metadata(values, folder, placeholder_ok=placeholder_ok), *_files(folder, values)]
+    code = folder / str(values.get("code_file") or "?")
+    weights = backbones_in(dataset) if dataset is not None else None
+    if code.is_file():
+        findings += check_code(code, values, python, current, weights)
+    findings += _time(cost_seconds, bool(values.get("enable_tpu")))
+    if dataset is not None and values.get("dataset_sources"):
+        findings += check_dataset(dataset, python=python, placeholder_ok=placeholder_ok)
+    return tuple(findings)
+
+
+def check_all(
+    specs: Sequence[KernelSpec], folders: Sequence[Path], *, placeholder_ok: bool = False
+) -> tuple[tuple[Path, Finding], ...]:
+    """Check several kernels, and that no two have the same title or slug.
+
+    Args:
+        specs: the kernels.
+        folders: where each was built, in the same order.
+        placeholder_ok: see ``check_kernel``.
+    """
+    found = [
+        (folder, finding)
+        for spec, folder in zip(specs, folders, strict=True)
+        for finding in check_kernel(folder, cost_seconds=spec.cost_seconds, placeholder_ok=placeholder_ok)
+    ]
+    return (*found, *_taken(folders))
+
+
+def _taken(folders: Sequence[Path]) -> Iterator[tuple[Path, Finding]]:
+    for key in ("id", "title"):
+        named = [(folder, str(read_json(folder / METADATA_FILE).get(key, "")).casefold()) for folder in folders]
+        counts = Counter(name for _, name in named)
+        for folder, name in named:
+            if counts[name] > 1:
+                problem = f"'{name}' is the {key} of {counts[name]} kernels: one would overwrite the other"
+                yield folder, Finding("taken", f"{METADATA_FILE} {key}", problem, "rename one folder and its title")
+
+
+def _files(folder: Path, values: dict[str, object]) -> Iterator[Finding]:
+    """Secrets in any file of the folder but the code, which is looked at with its packages apart."""
+    rest = [path for path in folder.iterdir() if path.is_file() and path.name != values.get("code_file")]
+    for name, content in text_files(rest, folder).items():
+        for told in secrets_in(name, content):
+            yield Finding("secret", name, f"it holds {told}", "take it out, and make a new one: it may have been seen")
+
+
+def _time(cost: float, tpu: bool) -> Iterator[Finding]:
+    limit = TPU_SECONDS if tpu else SESSION_SECONDS
+    if cost > 0.9 * limit:
+        problem = f"it took {duration(cost)} when measured, Kaggle ends a session after {duration(limit)}"
+        yield Finding("time-limit", "kernel.toml cost_seconds", problem, "fewer folds or epochs, or two kernels")
