@@ -24,7 +24,8 @@ class Config:
         name: the recipe's name.
         seed: seeds folds, initialisation, sampling and augmentation.
         n_folds: number of folds, at least 2.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; folds are spread over ``all`` GPUs
+            or over a list (``cuda:0,cuda:1``).
         workers: processes that read photos; -1 chooses by the number of cores.
 
     Raises:
@@ -186,6 +187,9 @@ class TrainConfig(Config):
         cutmix: alpha of CutMix's; 0 turns it off. With both, each batch draws one of them.
         mix_probability: share of batches that are mixed.
         ema_decay: decay of the moving average of the weights, warmed up; 0 turns it off.
+        interpolate: shares of the way from the starting weights to the trained ones (WiSE-FT, Wortsman et al.,
+            arXiv:2109.01903) that are validated beside them; the best set of weights by log loss is kept. It pays where
+            the start is good already (``head_from=probe``).
         clip_grad: largest norm of the gradient; 0 turns clipping off.
         drop_rate: dropout before the head.
         drop_path_rate: stochastic depth.
@@ -227,6 +231,7 @@ class TrainConfig(Config):
     cutmix: float = 0.0
     mix_probability: float = 1.0
     ema_decay: float = 0.999
+    interpolate: tuple[float, ...] = ()
     clip_grad: float = 1.0
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -286,6 +291,7 @@ class TrainConfig(Config):
             self._require(0 < getattr(self, key) <= 1, key, "above 0 and at most 1")
         for key in ("lr", "head_lr"):
             self._require(getattr(self, key) > 0, key, "above 0")
+        self._require(all(0 < share < 1 for share in self.interpolate), "interpolate", "shares between 0 and 1")
         self._require(0 <= self.mix_probability <= 1, "mix_probability", "between 0 and 1")
         self._require(self.epochs + self.freeze_epochs >= 1, "epochs", "1 or more (or freeze_epochs)")
         self._require(all(side >= 1 for side in self.progressive), "progressive", "sides in pixels")

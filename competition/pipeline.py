@@ -260,6 +260,14 @@ def demo(run_dir: Path | str = Path("runs/demo"), weights: Path | str | None = N
     return run(sample, config, run_dir, weights=weights)
 
 
+def _test_line(folder: Path) -> list[str]:
+    """The score on test photos whose classes are known, where there are any."""
+    found = read_json(folder / "metrics.json").get("test")
+    if found is None:
+        return []
+    return [f"test log loss {found['log_loss']:.4f}, accuracy {found['accuracy']:.4f}, {found['photos']:,} photos"]
+
+
 def summary(result: RunResult) -> str:
     """What a person wants to know at the end of a run, a few lines."""
     cv = result.cv
@@ -268,6 +276,7 @@ def summary(result: RunResult) -> str:
     lines = [
         f"out-of-fold log loss {cv.log_loss:.4f}{spread}, accuracy {cv.accuracy:.4f}, "
         f"{len(cv.oof):,} photos, {folds} folds, temperature {cv.temperature:.3f}",
+        *_test_line(result.folder),
         *([f"submission: {result.submission}"] if result.submission else []),
         f"report: {result.report}",
         f"took {duration(result.seconds)}",

@@ -25,7 +25,7 @@ def run(
     weights: Weights = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept; runs/RECIPE.")] = None,
     folds: Annotated[str, typer.Option("--folds", help="Only these folds, e.g. 0,1.")] = "",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")] = "",
     relabel: Annotated[Path | None, typer.Option("--relabel", help="CSV with id,suggested: breeds to use.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe; repeat.")] = None,
     ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,

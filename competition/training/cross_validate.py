@@ -15,7 +15,7 @@ from competition.errors import UsageError
 from competition.files import digest_of, read_json, write_json
 from competition.training import board
 from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.models import find_backbones
+from competition.training.models import find_backbones, spread_devices
 from competition.training.prepare import Prepared, prepare
 from competition.training.temperature import fit_temperature
 from competition.training.tracking import History, RunDir, tensorboard
@@ -118,23 +118,42 @@ def _fine_tune(
     weights: Path | str | None,
     test: bool,
 ) -> tuple[CVResult, dict[str, Any]]:
-    from competition.training.learner import fit_fold
-
     heads: Sequence[Any] = [None] * config.n_folds
     if config.head_from == "probe":
         from competition.training.probe_run import fit_heads
 
         device = config.device
         heads = fit_heads(prepared, config.backbone, run, weights, device=device, seed=config.seed)
-    splits = prepared.table.folds()
-    results = []
-    for index in chosen:
-        say(f"- fold {index}")
-        done = fit_fold(prepared.usable, splits[index], config, run, weights=weights, head=heads[index], test=test)
-        say(f"  fold {index}: log loss {done.log_loss:.4f}, accuracy {done.accuracy:.4f} (before the temperature)")
-        results.append(done)
+    results = _fit_each(prepared, config, run, [(index, heads[index]) for index in chosen], weights, test)
     note = IMAGENET_NOTE if config.pretrained else SCRATCH_NOTE
     return assemble(config.name or config.backbone, results, prepared, (note,)), {}
+
+
+def _fit_each(
+    prepared: Prepared,
+    config: TrainConfig,
+    run: RunDir,
+    chosen: Sequence[tuple[int, Any]],
+    weights: Path | str | None,
+    test: bool,
+) -> list[FoldResult]:
+    """Folds (with the start of their heads) one after the other, or side by side where there are several devices."""
+    from competition.training.distributed import fit_folds
+    from competition.training.learner import fit_fold
+
+    data, splits = prepared.usable, prepared.table.folds()
+    devices = spread_devices(config.device)
+    if len(devices) > 1 and len(chosen) > 1:
+        say(f"- folds {', '.join(str(index) for index, _ in chosen)} over {', '.join(devices)}")
+        folds, heads = [splits[index] for index, _ in chosen], [head for _, head in chosen]
+        return fit_folds(data, folds, config, run, devices=devices, weights=weights, heads=heads, test=test)
+    results = []
+    for index, head in chosen:
+        say(f"- fold {index}")
+        done = fit_fold(data, splits[index], config, run, weights=weights, head=head, test=test)
+        say(f"  fold {index}: log loss {done.log_loss:.4f}, accuracy {done.accuracy:.4f} (before the temperature)")
+        results.append(done)
+    return results
 
 
 def assemble(name: str, fitted: Sequence[FoldResult], prepared: Prepared, notes: tuple[str, ...] = ()) -> CVResult:
@@ -209,7 +228,7 @@ def write_run(run: RunDir, result: CVResult, prepared: Prepared, extra: dict[str
     result.oof.save(run / "oof.npz")
     if result.test is not None:
         result.test.save(run / "test.npz")
-    write_json(run / "metrics.json", {**_metrics(result), **extra})
+    write_json(run / "metrics.json", {**_metrics(result), **_test_metrics(result, prepared.everything), **extra})
     history = History(run / "history.csv")
     history.rows = [dict(row) for row in extra.get("candidates", ())] or _fold_histories(run, result)
     history.save()
@@ -254,6 +273,26 @@ def _metrics(result: CVResult) -> dict[str, Any]:
         "photos": len(result.oof),
         "folds": folds,
         "notes": result.notes,
+    }
+
+
+def _test_metrics(result: CVResult, everything: CompetitionData) -> dict[str, Any]:
+    """The score on the test photos where their classes are known: class folders, not Kaggle's layout.
+
+    The temperature, the strength of the penalty and the best epochs were all chosen out of fold, so this is a score on
+    photos that decided nothing.
+    """
+    breed_of = {photo.id: photo.breed for photo in everything.test}
+    if result.test is None or not breed_of or None in breed_of.values():
+        return {}
+    labels = np.array([result.test.classes.index(str(breed_of[name])) for name in result.test.ids], dtype=np.int64)
+    chances = result.test.probabilities
+    return {
+        "test": {
+            "log_loss": log_loss(chances, labels),
+            "accuracy": accuracy(chances, labels),
+            "photos": len(labels),
+        }
     }
 
 

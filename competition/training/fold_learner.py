@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,27 @@ class FoldLearner(StepLearner):
             callbacks=[*own, *callbacks],
         )
         self.config, self.spec = config, spec
+        # A resumed fold comes here with the same start, before its checkpoint is put back.
+        state = model.state_dict() if config.interpolate else {}
+        self.start = {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Raw, averaged, and the interpolations between the start and the averaged (else raw) weights."""
+        return (*super().kinds, *(f"start-to-{share:g}" for share in self.config.interpolate))
+
+    def candidate(self, kind: str) -> nn.Module:
+        """The model with one of those sets of weights."""
+        if not kind.startswith("start-to-"):
+            return super().candidate(kind)
+        share = float(kind.removeprefix("start-to-"))
+        model = copy.deepcopy(super().candidate("raw" if self.averaging is None else "ema"))
+        mixed = {
+            name: torch.lerp(self.start[name], tensor, share) if tensor.is_floating_point() else tensor
+            for name, tensor in model.state_dict().items()
+        }
+        model.load_state_dict(mixed)
+        return model
 
     def side_of(self, epoch: int) -> int:
         """Side of the training squares in an epoch, pixels."""

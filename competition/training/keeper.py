@@ -117,7 +117,8 @@ class Keeper:
         """Write the weights of the epoch that has just been validated as the best so far."""
         score, state = learn.scores[kind], learn.state
         name = f"best-{state.epoch + 1:03d}-{kind}-{secrets.token_hex(3)}"
-        file = self.store.write_file(name, learn.candidate(kind).state_dict()) if learn.world.main else f"{name}.safetensors"
+        weights = learn.candidate(kind).state_dict()
+        file = self.store.write_file(name, weights) if learn.world.main else f"{name}.safetensors"
         state.best = Best(score.log_loss, score.accuracy, kind, state.epoch + 1, file)
 
     def count_seconds(self, state: FitState) -> None:

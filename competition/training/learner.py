@@ -20,7 +20,7 @@ from torch import nn
 from competition.config import TrainConfig
 from competition.console import duration, say
 from competition.data.layout import CompetitionData, Photo
-from competition.errors import DataError, UsageError, WeightsError
+from competition.errors import DataError, ResumeError, UsageError, WeightsError
 from competition.files import differences, digest_of, digest_of_array, read_json, read_npz, write_json
 from competition.training.checkpoint import _plain
 from competition.training.metrics import accuracy, log_loss, softmax
@@ -34,6 +34,9 @@ from competition.training.models import (
 )
 from competition.training.tracking import RunDir
 from competition.types import Fold, FoldResult, Predictions
+
+# What a finished fold has in any case; ``test_views.npz`` joins them when the test photos were asked for.
+_TRAINED_FILES = ("valid_views.npz", "model.safetensors")
 
 Head = tuple[np.ndarray, np.ndarray]  # weight (c, d), bias (c,), on raw pooled features
 
@@ -124,8 +127,10 @@ def fit_fold(
     finished = _read_result(job, test)
     if finished is not None:
         return finished
-    from competition.training.session import train_fold
+    from competition.training.session import predict_rest, train_fold
 
+    if _is_trained(job):
+        return predict_rest(job)
     return train_fold(job, test=test, save_every=save_every, callbacks=callbacks, epoch_hooks=epoch_hooks)
 
 
@@ -269,6 +274,11 @@ def _read_views(path: Path) -> tuple[Predictions, list[str]]:
     return Predictions(tuple(map(str, stored["ids"])), tuple(map(str, stored["classes"])), probabilities), views
 
 
+def _is_trained(job: Job) -> bool:
+    """Whether the training itself is over: an earlier call finished it without the test photos."""
+    return all((job.folder / name).is_file() for name in ("result.json", *_TRAINED_FILES))
+
+
 def _read_result(job: Job, test: bool) -> FoldResult | None:
     """The result of an earlier call, if it is whole and has what is asked for.
 
@@ -281,12 +291,10 @@ def _read_result(job: Job, test: bool) -> FoldResult | None:
     stored = read_json(path)
     changed = differences(_plain(stored["identity"]), _plain(job.identity))
     if changed:
-        from competition.errors import ResumeError
-
         raise ResumeError(
             f"{job.folder} holds a fold of another kind ({'; '.join(changed[:4])}): choose another --run-dir"
         )
-    wanted = ["valid_views.npz", *(["test_views.npz"] if test and job.data.test else []), "model.safetensors"]
+    wanted = [*_TRAINED_FILES, *(["test_views.npz"] if test and job.data.test else [])]
     if not all((job.folder / name).is_file() for name in wanted):
         return None
     valid, _ = _read_views(job.folder / "valid_views.npz")

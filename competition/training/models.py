@@ -258,20 +258,37 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device.
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device; of several (see ``spread_devices``) the first.
 
     Raises:
         UsageError: a GPU was asked for and there is none, or the name means nothing.
     """
-    if wanted == "auto":
+    wanted = wanted.split(",")[0].strip()
+    if wanted in ("auto", "all"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise UsageError(f"unknown device '{wanted}': use auto, cpu, cuda or cuda:N") from error
+        raise UsageError(f"unknown device '{wanted}': use auto, all, cpu, cuda, cuda:N or a list of those") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("no GPU here: use --device cpu (slower) or run where there is one")
     return device
+
+
+def spread_devices(wanted: str) -> tuple[str, ...]:
+    """The devices that folds are spread over: ``all`` GPUs, a list (``cuda:0,cuda:1``), or the one there is.
+
+    Raises:
+        UsageError: one of them does not exist.
+    """
+    names = tuple(part.strip() for part in wanted.split(",") if part.strip())
+    if names == ("all",):
+        names = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+    for name in names:
+        device = pick_device(name)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"there is no {name}: this machine has {torch.cuda.device_count()} GPUs")
+    return names
 
 
 def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:

@@ -30,7 +30,7 @@ from competition.training.loader import (
     train_loader,
     valid_loader,
 )
-from competition.training.models import load_weights, save_weights
+from competition.training.models import create_model, load_weights, pick_device, save_weights
 from competition.training.predict import predict_views, save_views
 from competition.training.records import Bookkeeper, EpochHook, Progress, open_history
 from competition.training.step_learner import Loaders
@@ -63,6 +63,29 @@ def train_fold(
             torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, world.rank)))
         _train(job, learn, keeper, epoch_hooks)
         return _predict_and_finish(job, learn, keeper, test=test)
+
+
+def predict_rest(job: Job) -> FoldResult:
+    """Predict the test photos with a fold that was trained without them; nothing is trained again."""
+    config = job.config
+    model = create_model(job.backbone, len(job.data.classes), pretrained=False, image_size=config.image_size)
+    load_weights(model, job.folder / "model.safetensors")
+    device = local_device(pick_device(config.device))
+    logits = predict_views(
+        model,
+        job.backbone.spec,
+        job.data.test,
+        config.views,
+        config.image_size,
+        config.batch_size,
+        device,
+        precision=pick_precision(config.precision, device),
+        workers=config.workers,
+        label=f"fold {job.fold.index}: predict test",
+    )
+    ids = [photo.id for photo in job.data.test]
+    save_views(job.folder / "test_views.npz", ids, job.data.classes, config.views, logits)
+    return finish_elsewhere(job, test=True)
 
 
 def make_learner(

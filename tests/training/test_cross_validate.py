@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,23 @@ def test_fine_tuning_two_of_three_folds_leaves_only_their_photos(tmp_path: Path)
     stored = read_run(RunDir(tmp_path / "run"))
     assert stored.oof.digest == result.oof.digest
     assert (stored.log_loss, stored.temperature) == (result.log_loss, result.temperature)
+
+
+def test_folds_over_two_devices_equal_folds_on_one(tmp_path: Path) -> None:
+    data = small_data(tmp_path / "photos", count=24, test=3)
+    config = small_config(n_folds=2, epochs=1, ema_decay=0.0, threads=1)
+    alone = cross_validate(data, config, tmp_path / "alone")
+    spread = cross_validate(data, dataclasses.replace(config, device="cpu,cpu"), tmp_path / "spread")
+    assert spread.log_loss == pytest.approx(alone.log_loss, rel=1e-6)
+    assert spread.test is not None
+    assert alone.test is not None
+    np.testing.assert_allclose(spread.test.probabilities, alone.test.probabilities, atol=1e-6)
+
+
+def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
+    data = small_data(tmp_path / "photos", count=24, test=3)
+    with pytest.raises(UsageError, match="unknown device 'gpu1': use auto, all, cpu, cuda, cuda:N or a list"):
+        cross_validate(data, small_config(n_folds=2, device="cpu,gpu1"), tmp_path / "run")
 
 
 def test_a_fold_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -277,6 +277,40 @@ def test_without_test_photos(data, run):
     assert not (run / "fold0/test_views.npz").exists()
 
 
+def test_test_photos_asked_for_later_do_not_train_again(data, run, tmp_path, monkeypatch):
+    config = small_config(epochs=1)
+    expected = fit_fold(data, small_fold(data), config, RunDir(tmp_path / "at once"), weights=None)
+    fit_fold(data, small_fold(data), config, run, weights=None, test=False)
+    monkeypatch.setattr(session, "train_fold", lambda *_, **__: pytest.fail("trained again"))
+    later = fit_fold(data, small_fold(data), config, run, weights=None)
+    assert later.test.ids == expected.test.ids
+    np.testing.assert_allclose(later.test.probabilities, expected.test.probabilities, atol=1e-6)
+
+
+def test_interpolated_weights_lie_on_the_way_and_the_best_are_kept(data, run):
+    learn = learner_of(data, run, interpolate=(0.25,), epochs=1)
+    start = {name: tensor.clone() for name, tensor in learn.plain_model.state_dict().items()}
+    learn.run_epochs()
+    assert learn.kinds == ("raw", "ema", "start-to-0.25")
+    average, between = (learn.candidate(kind).state_dict() for kind in ("ema", "start-to-0.25"))
+    moved = [name for name in start if not torch.equal(start[name], average[name])]
+    assert moved
+    for name in moved:
+        if start[name].is_floating_point():
+            expected = 0.75 * start[name] + 0.25 * average[name]
+            torch.testing.assert_close(between[name], expected, rtol=1e-5, atol=1e-6)
+    assert set(learn.scores) == set(learn.kinds)
+
+
+def test_a_run_keeps_whichever_weights_have_the_lowest_log_loss(data, run):
+    result = fit_fold(data, small_fold(data), small_config(interpolate=(0.5,)), run, weights=None)
+    rows = History(run / "fold0/history.csv").rows
+    found = {(row[f"log_loss_{kind}"], kind) for row in rows for kind in ("raw", "ema", "start-to-0.5")}
+    stored = read_json(run / "fold0/result.json")
+    assert stored["weights"] == min(found)[1]
+    assert result.index == 0
+
+
 class MemoryLimit(KitCallback):
     """A device on which no more than ``photos`` fit."""
 
@@ -326,7 +360,8 @@ def test_a_nan_loss_stops_the_fold_and_keeps_the_last_good_checkpoint(data, run)
 
 
 def test_early_stopping(data, run, capsys):
-    config = small_config(epochs=12, patience=1, lr=1e-9, head_lr=1e-9, ema_decay=0.0, freeze_norm=True)
+    # a rate below float32's resolution: no epoch can be better than the first
+    config = small_config(epochs=12, patience=1, lr=1e-30, head_lr=1e-30, ema_decay=0.0, freeze_norm=True)
     fit_fold(data, small_fold(data), config, run, weights=None)
     assert len(History(run / "fold0/history.csv").rows) < 12
     assert "stopped early: no better epoch" in " ".join(capsys.readouterr().err.split())
