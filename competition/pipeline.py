@@ -26,6 +26,7 @@ from competition.errors import DataError, ResumeError
 from competition.files import digest_of, digest_of_file, read_json, text_of_cell
 from competition.prediction.checker import SubmissionReport
 from competition.prediction.submission import write_submission
+from competition.prediction.tta_run import adopt_merge, merge_stored
 from competition.training.cross_validate import fit_run, mean_of_folds, open_run
 from competition.training.models import local_folders
 from competition.training.prepare import Prepared, timed
@@ -81,9 +82,17 @@ def run(
         prepared = open_run(loaded, found, folder, weights)
         _audit_page(folder, prepared)
         result = fit_run(prepared, found, folder, folds=folds, weights=weights)
+        if _has_more_views(found):
+            with timed(folder, "merge of the views"):
+                result = adopt_merge(folder, result, prepared)
         submission = _submission(folder, result, loaded)
         page = _report(folder, prepared, found, weights)
     return RunResult(folder.path, result, submission, page, time.monotonic() - begun)
+
+
+def _has_more_views(config: Config) -> bool:
+    """Whether a fine-tuning recipe predicts views beyond the two that a fold is scored by."""
+    return isinstance(config, TrainConfig) and not set(config.views) <= {"identity", "hflip"}
 
 
 def _audit_page(run: RunDir, prepared: Prepared) -> None:
@@ -224,9 +233,17 @@ def _predict_folds(
         from competition.training.probe_run import predict_photos
 
         return predict_photos(run, config, photos, weights)
+    from competition.training.fold_models import predict_by_view
     from competition.training.fold_models import predict_photos as predict_with_networks
 
-    return predict_with_networks(run, config, photos, weights)
+    if not (isinstance(config, TrainConfig) and _has_more_views(config) and (run / "tta.json").is_file()):
+        return predict_with_networks(run, config, photos, weights)
+    views = tuple(str(name) for name in read_json(run / "tta.json")["views"])
+    ids, classes = tuple(photo.id for photo in photos), Predictions.load(run / "oof.npz").classes
+    return tuple(
+        Predictions(ids, classes, np.exp(merge_stored(run, logits, views)))
+        for logits in predict_by_view(run, config, photos, views, weights)
+    )
 
 
 def stored_config(run: RunDir) -> Config:

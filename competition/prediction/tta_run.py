@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 
 from competition.data.layout import CompetitionData
 from competition.errors import DataError
-from competition.files import read_npz, write_json
+from competition.files import read_json, read_npz, write_json
 from competition.prediction.calibrate import apply_temperature
 from competition.prediction.tta import MergeChoice, choose_merge, merge_views
+from competition.training.cross_validate import with_prior, write_run
+from competition.training.metrics import accuracy, log_loss
+from competition.training.prepare import Prepared
 from competition.training.tracking import RunDir
-from competition.types import Predictions
+from competition.types import CVResult, FoldResult, Predictions
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,62 @@ class _Views:
     logits: np.ndarray  # (v, n, c)
 
 
-def merge_run(run: RunDir, data: CompetitionData) -> MergedRun:
+def adopt_merge(run: RunDir, result: CVResult, prepared: Prepared) -> CVResult:
+    """Replace a fine-tuned run's predictions by those under the merge chosen out of fold.
+
+    A fold's own score uses ``identity`` and ``hflip``; a recipe with further views leaves the choice to all folds'
+    validation photos together. The run's files follow. The choice and its temperature are fitted on the photos that
+    they are scored on: a few numbers against thousands of photos, which ``dogbreed blend`` measures by nested folds.
+
+    Args:
+        run: an open run with predictions per view.
+        result: what its folds gave.
+        prepared: its data.
+
+    Raises:
+        DataError: as ``merge_run``.
+    """
+    merged = merge_run(run, prepared.usable, [fold.index for fold in result.folds])
+    index_of = {name: index for index, name in enumerate(merged.oof.classes)}
+    breed_of = {photo.id: index_of[str(photo.breed)] for photo in prepared.usable.train}
+    folds = []
+    for fold in result.folds:
+        valid = merged.oof.aligned_to(fold.valid.ids, merged.oof.classes)
+        labels = np.array([breed_of[name] for name in valid.ids], dtype=np.int64)
+        figures = (log_loss(valid.probabilities, labels), accuracy(valid.probabilities, labels))
+        folds.append(FoldResult(fold.index, *figures, valid, None, fold.seconds))
+    choice = merged.choice
+    adopted = dataclasses.replace(
+        result,
+        folds=tuple(folds),
+        oof=merged.oof,
+        test=None if merged.test is None else with_prior(merged.test, prepared.everything, prepared.usable),
+        log_loss=choice.log_loss,
+        accuracy=choice.accuracy,
+        temperature=choice.temperature,
+    )
+    write_run(run, adopted, prepared, {"merge": {"method": choice.method, "views": choice.views}})
+    return adopted
+
+
+def merge_stored(run: RunDir, logits: np.ndarray, views: Sequence[str]) -> np.ndarray:
+    """Apply the merge that a run's ``tta.json`` tells to further photos: (v, n, c) to log-probabilities (n, c)."""
+    stored = read_json(run / "tta.json")
+    return merge_views(logits, views, str(stored["method"]), [str(name) for name in stored["views"]])
+
+
+def merge_run(run: RunDir, data: CompetitionData, folds: Sequence[int] | None = None) -> MergedRun:
     """Choose method and views on the validation photos of all trained folds; write ``tta.json`` into the run.
 
     Args:
         run: holds ``fold<k>/valid_views.npz`` (and ``test_views.npz``), as ``fit_fold`` leaves them.
         data: the labels.
+        folds: only these; None takes all that are there.
 
     Raises:
         DataError: no fold has predictions per view, folds have different views, or the data are others.
     """
-    valid = _read(run, "valid_views.npz")
+    valid = _read(run, "valid_views.npz", folds)
     if not valid:
         raise DataError(f"{run.path} has no predictions per view: only runs of recipes that train a network have them")
     index_of = {name: index for index, name in enumerate(valid[0].classes)}
@@ -64,12 +113,14 @@ def merge_run(run: RunDir, data: CompetitionData) -> MergedRun:
     choice = choose_merge(logits, labels, valid[0].names)
     write_json(run / "tta.json", _described(choice))
     oof = Predictions(ids, valid[0].classes, _merged(logits, valid[0].names, choice))
-    tests = _read(run, "test_views.npz")
+    tests = _read(run, "test_views.npz", folds)
     return MergedRun(choice, oof, _mean_of_folds(tests, choice) if len(tests) == len(valid) else None)
 
 
-def _read(run: RunDir, name: str) -> list[_Views]:
-    paths = sorted(run.path.glob(f"fold*/{name}"), key=lambda path: int(path.parent.name.removeprefix("fold")))
+def _read(run: RunDir, name: str, folds: Sequence[int] | None) -> list[_Views]:
+    number_of = {path: int(path.parent.name.removeprefix("fold")) for path in run.path.glob(f"fold*/{name}")}
+    chosen = [path for path, number in number_of.items() if folds is None or number in folds]
+    paths = sorted(chosen, key=number_of.__getitem__)
     found = [_read_one(path) for path in paths]
     for other, path in zip(found, paths, strict=True):
         if (other.classes, other.names) != (found[0].classes, found[0].names):

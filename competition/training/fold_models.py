@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from competition.config import Config, TrainConfig
 from competition.data.layout import Photo
@@ -19,7 +21,22 @@ from competition.types import Predictions
 def predict_photos(
     run: RunDir, config: Config, photos: Sequence[Photo], weights: Path | str | None
 ) -> tuple[Predictions, ...]:
-    """Probabilities of any photos by each fold's network, before the final temperature.
+    """Probabilities of any photos by each fold's network, before the final temperature: the mean of two views.
+
+    Raises:
+        ResumeError: as ``predict_by_view``.
+    """
+    views = [name for name in getattr(config, "views", ()) if name in ("identity", "hflip")]
+    ids = tuple(photo.id for photo in photos)
+    classes = Predictions.load(run / "oof.npz").classes
+    found = predict_by_view(run, config, photos, views, weights)
+    return tuple(Predictions(ids, classes, merged(logits, views)) for logits in found)
+
+
+def predict_by_view(
+    run: RunDir, config: Config, photos: Sequence[Photo], views: Sequence[str], weights: Path | str | None
+) -> Iterator[np.ndarray]:
+    """Logits of any photos under each view by each fold's network, (v, n, c) each.
 
     Raises:
         ResumeError: the run has no trained fold, or the weights are not those it was made with.
@@ -32,12 +49,10 @@ def predict_photos(
         raise ResumeError(f"{run.path} holds no trained fold: start the same 'dogbreed run' again")
     backbone = _backbone(run, config, weights)
     device = pick_device(config.device)
-    views = [name for name in config.views if name in ("identity", "hflip")]
-    ids, predictions = tuple(photo.id for photo in photos), []
     for folder in found:
         model = create_model(backbone, len(stored.classes), pretrained=False, image_size=config.image_size)
         load_weights(model, folder / "model.safetensors")
-        logits = predict_views(
+        yield predict_views(
             model,
             backbone.spec,
             photos,
@@ -49,8 +64,6 @@ def predict_photos(
             workers=config.workers,
             label=folder.name,
         )
-        predictions.append(Predictions(ids, stored.classes, merged(logits, views)))
-    return tuple(predictions)
 
 
 def _backbone(run: RunDir, config: TrainConfig, weights: Path | str | None) -> BackboneRef:
