@@ -143,9 +143,8 @@ def quota(as_json: AsJson = False) -> None:
         return
     for item in found:
         left = max(0.0, item.total_hours - item.used_hours)
-        print(
-            f"{item.name}: {item.used_hours:.1f} of {item.total_hours:.1f} h used, {left:.1f} h left until {item.refresh}"
-        )
+        used = f"{item.used_hours:.1f} of {item.total_hours:.1f} h used"
+        print(f"{item.name}: {used}, {left:.1f} h left until {item.refresh}")
     if not found:
         print("Kaggle tells no quota for this account")
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from competition.cli.kaggle import LEDGER, AsJson, Competition, Data, DryRun, LedgerFile, Sample
 from competition.environment import COMPETITION
-
-if TYPE_CHECKING:
-    pass
 
 HOME = Path("runs/kernels")
 Name = Annotated[str, typer.Argument(help="A kernel of kernels/, or the path of a built folder.")]
@@ -43,13 +40,12 @@ def push(
     from competition.data.layout import load_data
     from competition.prediction.ledger import Ledger
     from competition.publish.client import connect
-    from competition.publish.prepare import check, prepare
+    from competition.publish.prepare import prepare
     from competition.publish.push import PushPlan, push_kernel
     from competition.publish.push import dry_run as rehearse
 
     plan = PushPlan(
         home / Path(name).name,
-        check,
         wait=wait,
         submit=submit,
         sample=(sample if sample is not None else load_data(data, need_labels=False)) if submit else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum
 from typing import Any
@@ -63,7 +64,7 @@ def translate(error: Exception, doing: str) -> KaggleError:
     """
     import requests
 
-    if isinstance(error, requests.exceptions.JSONDecodeError):  # it is both a ValueError and a RequestException
+    if isinstance(error, json.JSONDecodeError):
         return KaggleError(f"cannot {doing}: Kaggle's answer is not JSON ({one_line(error, 80)})", Kind.ANSWER)
     if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:
         return _of_status(error.response, str(error), doing)

@@ -6,17 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from competition.publish.finding import Finding
 from competition.publish.kernel_spec import METADATA_FILE, OWNER, find_kernel
 
 
-def prepare(name: str, kernels: Path, mode: str = "bundle", owner: str = OWNER) -> Path:
+@dataclass(frozen=True)
+class Prepared:
+    """A built folder, and what its specification says of the cost (seconds; 0 when it was not measured)."""
+
+    folder: Path
+    cost_seconds: float = 0.0
+    rehearsal: bool = False
+
+    def check(self) -> Sequence[Finding]:
+        """Everything the preflight knows. A rehearsal needs no account."""
+        from competition.publish.preflight import check_kernel
+
+        return check_kernel(self.folder, cost_seconds=self.cost_seconds, placeholder_ok=self.rehearsal)
+
+
+def prepare(name: str, kernels: Path, mode: str = "bundle", owner: str = "") -> Prepared:
     """Build the kernel of that name anew; a folder with metadata of its own is taken as it is.
 
     Args:
         name: of a kernel, or the path of a folder.
         kernels: the folder of kernels.
         mode: ``bundle`` or ``wheels``.
-        owner: name of the Kaggle account.
+        owner: name of the Kaggle account; empty for a rehearsal.
 
     Raises:
         UsageError: there is no such kernel.
@@ -24,25 +40,8 @@ def prepare(name: str, kernels: Path, mode: str = "bundle", owner: str = OWNER) 
     """
     from competition.publish.kernels import BUILD, build
 
+    rehearsal = not owner
     if (Path(name) / METADATA_FILE).is_file() and len(Path(name).parts) > 1:
-        return Path(name)
+        return Prepared(Path(name), rehearsal=rehearsal)
     spec = find_kernel(name, kernels)
-    return build(spec, BUILD / spec.slug, mode, owner).folder
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A finding of the preflight, as a line."""
-
-    line: str
-    blocking: bool
-
-    def __str__(self) -> str:
-        return self.line
-
-
-def check(folder: Path) -> Sequence[Stop]:
-    """Run the preflight on a folder."""
-    from competition.publish.preflight import check_kernel
-
-    return [Stop(str(finding), finding.blocking) for finding in check_kernel(folder)]
+    return Prepared(build(spec, BUILD / spec.slug, mode, owner or OWNER).folder, spec.cost_seconds, rehearsal)

@@ -7,10 +7,9 @@ when it is asked for, the session is COMPLETE, the file is the one that the kern
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from competition import environment
 from competition.console import say, warn
@@ -22,6 +21,7 @@ from competition.publish import kernel_session, outputs
 from competition.publish.client import Connection
 from competition.publish.kaggle_errors import KaggleError, KernelError
 from competition.publish.kernel_session import KernelName
+from competition.publish.prepare import Prepared
 from competition.publish.push_state import (
     COMPLETE,
     FETCHED,
@@ -42,21 +42,12 @@ if TYPE_CHECKING:
     from competition.prediction.template import Template
 
 
-class Finding(Protocol):
-    """What a check found: a line for people, and whether it must stop the push."""
-
-    @property
-    def blocking(self) -> bool:
-        """Whether it must stop the push."""
-
-
 @dataclass(frozen=True)
 class PushPlan:
     """What to do.
 
     Attributes:
         home: folder of this kernel's record and fetched files.
-        check: looks at the folder that would be pushed.
         wait: follow the session to its end and fetch what it leaves.
         submit: spend a submission on its submission.csv; needs ``wait`` and ``sample``.
         sample: what the submission is checked against.
@@ -70,7 +61,6 @@ class PushPlan:
     """
 
     home: Path
-    check: Callable[[Path], Sequence[Finding]]
     wait: bool = False
     submit: bool = False
     sample: CompetitionData | Template | Path | None = None
@@ -89,7 +79,7 @@ class PushPlan:
             raise UsageError("--submit needs the competition's data, to check the submission before it is spent")
 
 
-def dry_run(folder: Path, plan: PushPlan) -> list[str]:
+def dry_run(kernel: Prepared, plan: PushPlan) -> list[str]:
     """Check a kernel folder and say what a push would do; nothing leaves the machine.
 
     Returns:
@@ -98,7 +88,8 @@ def dry_run(folder: Path, plan: PushPlan) -> list[str]:
     Raises:
         KernelError: the check stops it.
     """
-    _check(folder, plan)
+    _check(kernel)
+    folder = kernel.folder
     values = read_metadata(folder)
     code = folder / values["code_file"]
     lines = [
@@ -120,12 +111,12 @@ def _sources(values: dict[str, Any]) -> list[str]:
     return [f"{key.removesuffix('_sources')} {item}" for key in keys for item in values.get(key) or ()]
 
 
-def push_kernel(connection: Connection, folder: Path, plan: PushPlan) -> PushState:
+def push_kernel(connection: Connection, kernel: Prepared, plan: PushPlan) -> PushState:
     """Do it, or go on with it.
 
     Args:
         connection: to Kaggle.
-        folder: the built kernel, its metadata naming the account.
+        kernel: built, its metadata naming the account.
         plan: what to do.
 
     Returns:
@@ -141,44 +132,44 @@ def push_kernel(connection: Connection, folder: Path, plan: PushPlan) -> PushSta
         lock = only_one(plan.home / ".lock")
     with lock:
         file = StateFile(plan.home)
-        state = _started(file, folder, plan)
+        state = _started(file, kernel, plan)
         name = KernelName.parse(state.kernel, connection.user)
         if not state.reached(PUSHED):
-            state = _push(connection, file, state, folder)
+            state = _push(connection, file, state, kernel.folder)
         if plan.wait and not state.reached(COMPLETE):
             kernel_session.wait(connection, name, plan.wait_seconds).require_complete(name)
             state = file.write(state, step=COMPLETE)
         if plan.wait and not _is_fetched(file, state):
-            state = _fetch(connection, file, state, folder, plan)
+            state = _fetch(connection, file, state, kernel.folder, plan)
         if plan.submit:
             state = _submit(connection, file, state, plan)
     return state
 
 
-def _started(file: StateFile, folder: Path, plan: PushPlan) -> PushState:
+def _started(file: StateFile, kernel: Prepared, plan: PushPlan) -> PushState:
     """The record of this very source, or a new one after the check."""
-    source, known = source_digest(folder), file.read()
+    source, known = source_digest(kernel.folder), file.read()
     if known is not None and known.source == source and not plan.again:
         if known.reached(PUSHED):
             say(f"{known.kernel} version {known.version or '?'} is pushed already (--again pushes it anew)")
         return known
-    _check(folder, plan)
-    return PushState(source=source, kernel=read_metadata(folder)["id"])
+    _check(kernel)
+    return PushState(source=source, kernel=read_metadata(kernel.folder)["id"])
 
 
-def _check(folder: Path, plan: PushPlan) -> None:
+def _check(kernel: Prepared) -> None:
     """Stop on the first kind of finding that would waste a push.
 
     Raises:
         KernelError: there is a blocking finding; all of them are shown.
     """
-    findings = plan.check(folder)
+    findings = kernel.check()
     for finding in findings:
         warn(str(finding))
     blocking = [finding for finding in findings if finding.blocking]
     if blocking:
         more = f" and {len(blocking) - 1} more" if len(blocking) > 1 else ""
-        raise KernelError(f"{folder} is not pushed: {blocking[0]}{more}")
+        raise KernelError(f"{kernel.folder} is not pushed: {blocking[0]}{more}")
 
 
 def _push(connection: Connection, file: StateFile, state: PushState, folder: Path) -> PushState:

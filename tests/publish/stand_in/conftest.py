@@ -19,6 +19,7 @@ from tests.publish.stand_in.server import Server, serving
 from tests.publish.stand_in.world import COMPETITION, KEY, TOKEN, USER, World
 
 BREEDS = ("affenpinscher", "basset", "chow")
+CODE = 'from pathlib import Path\n\nPath("/kaggle/working/submission.csv").write_text("id\\n")\n'
 IDS = tuple(f"photo{i:03d}" for i in range(20))
 
 
@@ -139,7 +140,7 @@ def kernel_folder(root: Path, slug: str = "probe-cpu", title: str = "Probe CPU",
     """A kernel as it would be built, without the kit inside."""
     folder = root / slug
     folder.mkdir(parents=True)
-    (folder / f"{slug}.py").write_text("print('hello')\n")
+    (folder / f"{slug}.py").write_text(CODE)
     values: dict[str, object] = {
         "id": f"{USER}/{slug}",
         "title": title,

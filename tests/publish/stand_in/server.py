@@ -1,7 +1,7 @@
 """A stand-in for Kaggle's API on the loopback interface; the real client is led here by ``http_proxy``.
 
-It answers ``http://localhost/api/v1/...`` as a proxy would be asked (absolute addresses), and the addresses it hands out
-for storage as a server. Nothing is ever passed on.
+It answers ``http://localhost/api/v1/...`` as a proxy would be asked (absolute addresses), and the storage addresses
+that it hands out. Nothing is ever passed on.
 """
 
 from __future__ import annotations

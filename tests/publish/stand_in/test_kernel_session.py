@@ -1,0 +1,90 @@
+"""`dogbreed kernel status`, `logs`, `fetch` with the real client."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.publish.stand_in.conftest import Dogbreed
+from tests.publish.stand_in.world import Fault, Kernel, World
+
+
+@pytest.fixture(autouse=True)
+def kernel(world: World) -> Kernel:
+    """A finished kernel."""
+    files = [("submission.csv", b"id\n"), ("model/weights.safetensors", bytes(1000))]
+    world.kernels["probe-cpu"] = Kernel("Probe CPU", [{"text": "x"}], ["COMPLETE"], files=files, log="one\ntwo")
+    return world.kernels["probe-cpu"]
+
+
+def test_status(kernel: Kernel, dogbreed: Dogbreed) -> None:
+    kernel.states, kernel.failure = ["ERROR"], "out of memory"
+    assert dogbreed("kernel", "status", "probe-cpu").stdout == "tester/probe-cpu: ERROR: out of memory\n"
+    assert json.loads(dogbreed("kernel", "status", "tester/probe-cpu", "--json").stdout)["state"] == "ERROR"
+    assert "ended in ERROR" in dogbreed("kernel", "status", "probe-cpu", "--wait", fails=1).line
+
+
+@pytest.mark.parametrize("name", ["nobody/probe-cpu", "no-such-kernel"])
+@pytest.mark.parametrize("command", [("status",), ("logs",), ("logs", "--follow"), ("fetch", "--out", "x")])
+def test_a_kernel_that_is_not_yours(name: str, command: tuple[str, ...], dogbreed: Dogbreed) -> None:
+    line = dogbreed("kernel", command[0], name, *command[1:], fails=1).line
+    assert name in line
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "../x", "cpu", "two words", "/"])
+def test_what_is_no_kernel(name: str, dogbreed: Dogbreed, world: World) -> None:
+    assert "is no kernel" in dogbreed("kernel", "status", name, fails=2).line
+    assert not world.requests
+
+
+def test_logs_are_readable_and_harmless(kernel: Kernel, dogbreed: Dogbreed) -> None:
+    kernel.log = "epoch 1\n\x1b[2Jgone\nKAGGLE_KEY=0123456789abcdef0123456789abcdef"
+    for more in ((), ("--follow",)):
+        lines = dogbreed("kernel", "logs", "probe-cpu", *more).stdout.splitlines()
+        assert lines[:3] == ["epoch 1", "?[2Jgone", "KAGGLE_KEY=***"]
+
+
+def test_a_followed_log_that_breaks_goes_on_without_repeating(world: World, dogbreed: Dogbreed) -> None:
+    world.faults.append(Fault("/logs/stream/", "cut"))
+    assert dogbreed("kernel", "logs", "probe-cpu", "--follow").stdout == "one\ntwo\n"
+
+
+def test_fetch_all_and_some(dogbreed: Dogbreed) -> None:
+    dogbreed("kernel", "fetch", "probe-cpu", "--out", "all of it")
+    assert {path.name for path in Path("all of it").rglob("*") if path.is_file()} == {
+        "submission.csv",
+        "weights.safetensors",
+    }
+    assert "holds files already" in dogbreed("kernel", "fetch", "probe-cpu", "--out", "all of it", fails=2).line
+    done = dogbreed("kernel", "fetch", "probe-cpu", "--out", "some", "--only", "submission.csv")
+    assert done.stdout.split() == ["some/submission.csv"]
+    line = dogbreed("kernel", "fetch", "probe-cpu", "--out", "none", "--only", "submision.csv", fails=2).line
+    assert "did you mean 'submission.csv'" in line
+
+
+def test_what_was_cut_off_is_fetched_only_when_asked(kernel: Kernel, dogbreed: Dogbreed) -> None:
+    kernel.states = ["CANCEL_ACKNOWLEDGED"]
+    assert "was cancelled" in dogbreed("kernel", "fetch", "probe-cpu", "--out", "part", fails=1).line
+    dogbreed("kernel", "fetch", "probe-cpu", "--out", "part", "--partial")
+    assert (Path("part") / "submission.csv").is_file()
+
+
+def test_an_address_without_encryption_is_refused(
+    world: World, dogbreed: Dogbreed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {"files": [{"fileName": "a.txt", "url": "http://elsewhere.example/a"}]}
+    monkeypatch.setattr(world, "outputs", lambda *_: listed)
+    assert "no https address" in dogbreed("kernel", "fetch", "probe-cpu", "--out", "x", fails=1).line
+
+
+def test_pages_without_end_are_not_followed(world: World, dogbreed: Dogbreed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "outputs", lambda *_: {"files": [], "nextPageToken": "again"})
+    assert "left no files" in dogbreed("kernel", "fetch", "probe-cpu", "--out", "x", fails=1).line
+
+
+def test_a_state_that_this_client_does_not_know(kernel: Kernel, dogbreed: Dogbreed) -> None:
+    kernel.states = ["HIBERNATING"]
+    assert "was not understood" in dogbreed("kernel", "status", "probe-cpu", fails=1).line
