@@ -67,19 +67,26 @@ def check_kernel(
 
 
 def check_all(
-    specs: Sequence[KernelSpec], folders: Sequence[Path], *, placeholder_ok: bool = False
+    specs: Sequence[KernelSpec],
+    folders: Sequence[Path],
+    *,
+    dataset: Path | None = None,
+    placeholder_ok: bool = False,
 ) -> tuple[tuple[Path, Finding], ...]:
     """Check several kernels, and that no two have the same title or slug.
 
     Args:
         specs: the kernels.
         folders: where each was built, in the same order.
+        dataset: see ``check_kernel``.
         placeholder_ok: see ``check_kernel``.
     """
     found = [
         (folder, finding)
         for spec, folder in zip(specs, folders, strict=True)
-        for finding in check_kernel(folder, cost_seconds=spec.cost_seconds, placeholder_ok=placeholder_ok)
+        for finding in check_kernel(
+            folder, dataset=dataset, cost_seconds=spec.cost_seconds, placeholder_ok=placeholder_ok
+        )
     ]
     return (*found, *_taken(folders))
 

@@ -47,6 +47,7 @@ def _from_text(packages: str, digest: str) -> str:
     raw = lzma.decompress(base64.b85decode("".join(packages.split())))
     if hashlib.sha256(raw).hexdigest() != digest:
         raise SystemExit("the packages in this kernel are damaged: build it again")
+    os.environ["DOGBREED_KIT_DIGEST"] = digest
     folder = Path(tempfile.mkdtemp(prefix="dogbreed-kit-"))
     with zipfile.ZipFile(io.BytesIO(raw)) as source:
         for name in source.namelist():
@@ -79,10 +80,6 @@ print(f"kit: {load_kit(KIT_PACKAGES, KIT_DIGEST)}")
 
 # ---- the kernel's own code ----
 from competition import predict
-from competition.publish.in_kernel import attached_run, settings, working
+from competition.publish.in_kernel import attached_run, delivered, working
 
-settings()
-report = predict(attached_run(), None, working() / "submission.csv")
-print(f"{report.path}: {report.rows:,} rows, valid")
-for note in (*report.notes, *report.warnings):
-    print(f"note: {note}")
+delivered(predict(attached_run(), None, working() / "submission.csv"))

@@ -47,6 +47,7 @@ def _from_text(packages: str, digest: str) -> str:
     raw = lzma.decompress(base64.b85decode("".join(packages.split())))
     if hashlib.sha256(raw).hexdigest() != digest:
         raise SystemExit("the packages in this kernel are damaged: build it again")
+    os.environ["DOGBREED_KIT_DIGEST"] = digest
     folder = Path(tempfile.mkdtemp(prefix="dogbreed-kit-"))
     with zipfile.ZipFile(io.BytesIO(raw)) as source:
         for name in source.namelist():

@@ -1,0 +1,211 @@
+"""``dogbreed kernel``: list, build, check and rehearse Kaggle kernels; nothing here leaves the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from competition.cli import kernel_kaggle
+
+if TYPE_CHECKING:
+    from competition.publish.finding import Finding
+    from competition.publish.kernel_spec import KernelSpec
+
+app = typer.Typer(help="Kaggle kernels: list, build, check, dry-run; push, status, fetch.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Kernels; all when left out.")]
+Kernels = Annotated[Path, typer.Option("--kernels", help="Folder of the kernels' sources.")]
+Owner = Annotated[str, typer.Option("--owner", help="Your Kaggle user name; a placeholder when left out.")]
+Mode = Annotated[str, typer.Option("--mode", help="bundle (the code file carries the kit) or wheels (a dataset does).")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into; default build/kernels.")]
+ROOT = Path("kernels")
+
+
+@app.command("list")
+def list_command(kernels: Kernels = ROOT) -> None:
+    """The kernels of this checkout, what they need and what they are."""
+    from competition.publish.kernel_spec import list_kernels
+
+    for spec in list_kernels(kernels):
+        needs = [
+            word
+            for word, needed in (
+                ("GPU", spec.gpu),
+                ("internet", spec.internet),
+                ("competition", spec.competition),
+                ("weights", spec.weights),
+                *((f"output of {name}", True) for name in spec.kernels),
+            )
+            if needed
+        ]
+        print(f"{spec.slug:<16} {spec.kind:<9} {', '.join(needs) or 'nothing'}\n    {spec.about}")
+
+
+@app.command("build")
+def build_command(
+    names: Names = None,
+    mode: Mode = "bundle",
+    owner: Owner = "",
+    out: Out = None,
+    kernels: Kernels = ROOT,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: fail when the repository's generated files are stale.")
+    ] = False,
+) -> None:
+    """Write folders that can be pushed (and refresh the generated files that the repository keeps)."""
+    from competition.errors import KitError
+    from competition.publish import kernels as making
+    from competition.publish.kernel_spec import OWNER
+
+    if check:
+        stale = making.stale(kernels)
+        for line in stale:
+            print(line)
+        if stale:
+            raise KitError(f"{len(stale)} generated files are stale: run 'dogbreed kernel build' and commit {kernels}/")
+        print(f"{kernels}: generated files are up to date")
+        return
+    specs = _chosen(names, kernels)
+    for spec in specs:
+        built = making.build(spec, (out or making.BUILD) / spec.slug, mode, owner or OWNER)
+        carried = f", packages {built.digest[:12]}" if built.digest else ""
+        print(f"{built.folder}: {built.ref}, {built.code.stat().st_size:,} bytes{carried}")
+        making.build(spec, spec.folder, "wheels")
+
+
+@app.command("dataset")
+def dataset_command(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.")] = Path("build/dataset"),
+    weights: Annotated[
+        list[Path] | None, typer.Option("--weights", help="A folder of weights, or a folder of such; repeat.")
+    ] = None,
+    also: Annotated[list[str] | None, typer.Option("--also", help="A distribution that Kaggle lacks; repeat.")] = None,
+    python: Annotated[str, typer.Option("--python", help="Python version on Kaggle.")] = "",
+    owner: Owner = "",
+) -> None:
+    """Make the private dataset for kernels without network: the kit's wheel, other wheels, weights."""
+    from competition.publish.kernel_spec import KAGGLE_PYTHON, OWNER
+    from competition.publish.wheels import build_dataset, weight_folders
+
+    version = _version(python) if python else KAGGLE_PYTHON
+    made = build_dataset(out, weight_folders(weights or ()), owner or OWNER, also=also or (), python=version)
+    print(f"{made.folder}: {made.ref}, {made.bytes:,} bytes, private")
+    print(f"  wheels: {', '.join(made.wheels)}")
+    print(f"  weights: {', '.join(made.weights) or 'none'}")
+    _require_clean((made.folder, finding) for finding in made.findings)
+    print(f"upload it with: kaggle datasets create -p {made.folder} --dir-mode zip   (later: datasets version)")
+
+
+@app.command("check")
+def check_command(
+    names: Names = None,
+    mode: Mode = "bundle",
+    owner: Owner = "",
+    dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the dataset, to look into it.")] = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="A built folder instead of the sources.")] = None,
+    kernels: Kernels = ROOT,
+) -> None:
+    """Look for every known trap of a push, without pushing; fails when there is one."""
+    import tempfile
+
+    from competition.publish.kernel_spec import OWNER
+    from competition.publish.kernels import build
+    from competition.publish.preflight import check_all, check_kernel
+
+    if folder is not None:
+        _require_clean((folder, finding) for finding in check_kernel(folder, dataset=dataset))
+        print(f"{folder}: no trap found")
+        return
+    specs = _chosen(names, kernels)
+    with tempfile.TemporaryDirectory(prefix="dogbreed-check-") as temporary:
+        folders = [build(spec, Path(temporary) / spec.slug, mode, owner or OWNER).folder for spec in specs]
+        found = check_all(specs, folders, dataset=dataset, placeholder_ok=not owner)
+    _require_clean((kernels / path.name, finding) for path, finding in found)
+    print(f"no trap found in {', '.join(spec.slug for spec in specs)}")
+
+
+@app.command("dry-run")
+def dry_run_command(
+    name: Annotated[str, typer.Argument(help="The kernel.")],
+    small: Annotated[
+        bool, typer.Option("--small", help="Small data made here stand in for what is not given.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option("--data", help="The competition's archive or folder.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Folder of weights, as in the dataset.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="NAME=FOLDER as attached on Kaggle; repeat.", metavar="NAME=PATH"),
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=JSON of the kernel's settings.")] = None,
+    mode: Mode = "bundle",
+    out: Annotated[Path | None, typer.Option("--out", help="Where Kaggle is simulated; default build/dry-run.")] = None,
+    kernels: Kernels = ROOT,
+) -> None:
+    """Execute a built kernel as Kaggle would: a clean process without network and without this checkout."""
+    from competition.environment import COMPETITION
+    from competition.publish.kernel_spec import DATASET, find_kernel
+    from competition.publish.rehearsal import rehearse
+
+    inputs = {key: Path(text) for key, text in _pairs(given or (), "--input NAME=FOLDER").items()}
+    inputs |= {key: path for key, path in ((COMPETITION, data), (DATASET, weights)) if path is not None}
+    spec = find_kernel(name, kernels)
+    target = out or Path("build") / "dry-run" / spec.slug
+    done = rehearse(spec, target, inputs, mode=mode, small=small, settings=_values(settings or ()))
+    for path in sorted(item for item in done.working.iterdir() if item.is_file()):
+        print(f"{path} ({path.stat().st_size:,} bytes)")
+    print(f"{done.isolation}; {done.seconds:.0f} s; log in {done.log}")
+
+
+kernel_kaggle.register(app)
+
+
+def _chosen(names: Sequence[str] | None, kernels: Path) -> tuple[KernelSpec, ...]:
+    from competition.publish.kernel_spec import find_kernel, list_kernels
+
+    return tuple(find_kernel(name, kernels) for name in names) if names else list_kernels(kernels)
+
+
+def _require_clean(found: Iterable[tuple[Path, Finding]]) -> None:
+    """Print findings; a blocking one ends the command with 1."""
+    from competition.publish.kaggle_errors import KernelError
+
+    blocking = 0
+    for folder, finding in found:
+        print(f"{folder}: {finding}")
+        blocking += finding.blocking
+    if blocking:
+        raise KernelError(f"{blocking} traps found, see above: nothing was sent")
+
+
+def _version(text: str) -> tuple[int, int]:
+    from competition.errors import UsageError
+
+    major, _, minor = text.partition(".")
+    if not (major.isdecimal() and minor.isdecimal()):
+        raise UsageError(f"--python {text} is impossible: write a version as in 3.12")
+    return int(major), int(minor)
+
+
+def _pairs(texts: Sequence[str], form: str) -> dict[str, str]:
+    from competition.errors import UsageError
+
+    for text in texts:
+        if "=" not in text:
+            raise UsageError(f"'{text}' lacks '=': write {form}")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def _values(texts: Sequence[str]) -> dict[str, object]:
+    """Settings as JSON; what is no JSON is text."""
+    import json
+
+    def read(text: str) -> object:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+
+    return {key: read(value) for key, value in _pairs(texts, "--set KEY=VALUE").items()}

@@ -1,0 +1,290 @@
+"""A built kernel executed as Kaggle would: a clean process, ``input`` and ``working``, no network, no checkout.
+
+What the kernel sees is a folder in Kaggle's layout, named by ``DOGBREED_KAGGLE_ROOT``. Only what its metadata attach is
+there. Two things keep the network away: a network namespace of its own (``unshare``, where the system allows it; it
+binds compiled code as well), and a guard in the process (audit hooks), which also hides the checkout and refuses writes
+to the inputs. Afterwards the inputs are compared with what they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import competition
+from competition.console import duration, say
+from competition.data import archive
+from competition.environment import COMPETITION, cache_folder
+from competition.errors import DataError, KitError, UsageError
+from competition.files import explain_disk_errors, read_json, write_text
+from competition.prediction.checker import check_submission
+from competition.publish.in_kernel import SETTINGS
+from competition.publish.kernel_spec import METADATA_FILE
+from competition.publish.notebook import joined, read_notebook
+from competition.publish.record import SUBMISSION
+
+_KEPT = ("PATH", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
+         "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")  # fmt: skip
+
+
+class DryRunError(KitError):
+    """The kernel failed in the dry run, or left something else than it should."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """How a dry run went.
+
+    Attributes:
+        working: what the kernel left, as Kaggle would keep it.
+        log: everything it printed.
+        seconds: wall time.
+        isolation: what kept the network away.
+    """
+
+    working: Path
+    log: Path
+    seconds: float
+    isolation: str
+
+
+def dry_run(
+    folder: Path,
+    out: Path,
+    inputs: Mapping[str, Path],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] = (),
+    timeout_seconds: float = 12 * 3600.0,
+    echo: bool = True,
+) -> DryRun:
+    """Execute a built kernel.
+
+    Args:
+        folder: the built kernel.
+        out: where the simulated Kaggle is made; an earlier one there is replaced.
+        inputs: by the name under ``input``: folders or archives (unpacked first). Those that the metadata attach must
+            be there; more may be.
+        settings: changes to the kernel's settings.
+        outputs: files that it must leave.
+        timeout_seconds: it is stopped after that.
+        echo: pass on what it prints.
+
+    Raises:
+        UsageError: an attached input is not given, or ``out`` holds something else.
+        DryRunError: it failed, ran too long, changed its inputs, or left no valid result.
+    """
+    values = dict(read_json(folder / METADATA_FILE))
+    _require_inputs(values, inputs)
+    root = _fresh(out)
+    laid = _lay(inputs, root / "input")
+    code = _script(folder / str(values["code_file"]), root / "src")
+    before = _snapshot(laid)
+    prefix, isolation = network_namespace()
+    environment = _environment(root, laid, settings or {})
+    log = out / "log.txt"
+    begun = time.monotonic()
+    say(f"dry run of {values['id']} in {root} ({isolation})")
+    status = _execute([*prefix, sys.executable, "-u", str(code)], root, environment, log, timeout_seconds, echo)
+    seconds = time.monotonic() - begun
+    if status:
+        raise DryRunError(f"{values['id']} failed ({_how(status, timeout_seconds)}): {_last_line(log)}; see {log}")
+    for leftover in ("temp", "tmp", "home"):
+        shutil.rmtree(root / leftover, ignore_errors=True)
+    _require_unchanged(before, _snapshot(laid))
+    _require_outputs(root, outputs, COMPETITION in (values.get("competition_sources") or ()))
+    say(f"dry run of {values['id']}: {duration(seconds)}, its files are in {root / 'working'}")
+    return DryRun(root / "working", log, seconds, isolation)
+
+
+def attached(values: Mapping[str, Any]) -> dict[str, str]:
+    """Names under ``input`` that a kernel's metadata promise, each with the key that promises it."""
+    keys = ("competition_sources", "dataset_sources", "kernel_sources", "model_sources")
+    return {_mount(key, str(item)): key for key in keys for item in values.get(key) or ()}
+
+
+def _mount(key: str, item: str) -> str:
+    parts = item.split("/")
+    return parts[0] if key == "competition_sources" else parts[1]
+
+
+def _require_inputs(values: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
+    for name, key in attached(values).items():
+        if name not in inputs:
+            raise UsageError(f"the kernel attaches '{name}' ({key}): say where it lies with --input {name}=FOLDER")
+    for name, path in inputs.items():
+        if not path.exists():
+            raise DataError(f"{path}, meant as input '{name}', does not exist")
+        if "/" in name or name in ("", ".", ".."):
+            raise UsageError(f"'{name}' is no name of an input")
+
+
+def _fresh(out: Path) -> Path:
+    """An empty simulated Kaggle below ``out``."""
+    root = (out / "kaggle").absolute()
+    if out.is_dir() and any(out.iterdir()) and not root.is_dir():
+        raise UsageError(f"{out} holds something else than an earlier dry run: choose a new folder")
+    with explain_disk_errors(out):
+        shutil.rmtree(root, ignore_errors=True)
+        for name in ("input", "working", "src", "guard", "tmp", "home"):
+            (root / name).mkdir(parents=True)
+    return root
+
+
+def _lay(inputs: Mapping[str, Path], where: Path) -> dict[str, Path]:
+    """Link the inputs into place; an archive is unpacked once, as Kaggle does."""
+    laid = {}
+    for name, path in inputs.items():
+        target = archive.extract(path, cache_folder() / "extracted") if archive.is_archive(path) else path
+        laid[name] = target.resolve()
+        (where / name).symlink_to(laid[name], target_is_directory=True)
+    return laid
+
+
+def _script(code: Path, where: Path) -> Path:
+    """The code file on its own, or a notebook's cells one after another."""
+    target = where / "script.py"
+    if code.suffix != ".ipynb":
+        shutil.copyfile(code, target)
+        return target
+    cells = [joined(cell) for cell in read_notebook(code.read_text(encoding="utf-8"), code)["cells"]
+             if cell["cell_type"] == "code"]  # fmt: skip
+    lines = [line for cell in cells for line in cell.splitlines()]
+    magic = next((line for line in lines if line.lstrip().startswith(("!", "%"))), None)
+    if magic is not None:
+        raise UsageError(f"{code} uses '{magic.strip()[:60]}', which needs Jupyter: a dry run executes plain Python")
+    write_text(target, "\n\n".join(cells) + "\n")
+    return target
+
+
+def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, str]:
+    """Nothing of this process's environment but the path and the threads; above all no credential."""
+    checkout = Path(competition.__file__).resolve().parents[1]
+    shutil.copyfile(Path(__file__).with_name("kernel_guard.py"), root / "guard" / "sitecustomize.py")
+    places = [str(path) for path in laid.values()]
+    rules = {
+        "hidden": [str(checkout)] if (checkout / "setup.cfg").is_file() else [str(checkout / "competition")],
+        "open": [str(root), sys.prefix, *places],
+        "readonly": [str(root / "input"), *places],
+    }
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(root / "home"),
+        "TMPDIR": str(root / "tmp"),
+        "PYTHONPATH": str(root / "guard"),
+        "DOGBREED_GUARD": json.dumps(rules),
+        "DOGBREED_KAGGLE_ROOT": str(root),
+        "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        "MPLBACKEND": "Agg",
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        **({SETTINGS: json.dumps(dict(settings))} if settings else {}),
+    }
+
+
+@lru_cache(maxsize=1)
+def network_namespace() -> tuple[tuple[str, ...], str]:
+    """How to start a process without network, and in words; without ``unshare`` the guard alone has to do."""
+    for options in (("--net",), ("--map-root-user", "--net")):
+        command = ("unshare", *options)
+        try:
+            done = subprocess.run([*command, "true"], capture_output=True, check=False, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            break
+        if done.returncode == 0:
+            return (*command, "--"), "no network: a network namespace of its own, and the guard"
+    return (), "no network: the guard in the process (this system allows no network namespace)"
+
+
+def _execute(
+    command: Sequence[str], root: Path, environment: dict[str, str], log: Path, timeout: float, echo: bool
+) -> int:
+    """Run to the end; returns the exit status, or -1 after the time limit."""
+    process = subprocess.Popen(
+        command,
+        cwd=root / "working",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(timeout, stop)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        with log.open("w", encoding="utf-8") as stream:
+            for line in process.stdout:
+                stream.write(line)
+                if echo:
+                    say(f"  | {line.rstrip()}")
+        status = process.wait()
+    finally:
+        timer.cancel()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return -1 if late.is_set() else status
+
+
+def _how(status: int, timeout: float) -> str:
+    if status == -1:
+        return f"stopped after {duration(timeout)}"
+    return f"signal {-status}" if status < 0 else f"exit {status}"
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it printed nothing"
+
+
+def _snapshot(laid: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """Size and time of every input file."""
+    found = {}
+    for name, folder in laid.items():
+        for place, _, files in os.walk(folder):
+            for file in files:
+                facts = os.stat(os.path.join(place, file))  # noqa: PTH118, PTH116 - ten thousands of files
+                found[f"{name}:{place}/{file}"] = (facts.st_size, facts.st_mtime_ns)
+    return found
+
+
+def _require_unchanged(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> None:
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if changed:
+        raise DryRunError(f"the kernel changed {len(changed)} input files, which are read-only on Kaggle: {changed[0]}")
+
+
+def _require_outputs(root: Path, outputs: Sequence[str], competition_attached: bool) -> None:
+    for name in outputs:
+        path = root / "working" / name
+        if not path.is_file() or path.stat().st_size == 0:
+            raise DryRunError(f"the kernel ended well but left no {name}, or an empty one")
+    if not competition_attached:
+        return
+    sample = next((root / "input" / COMPETITION).glob("**/sample_submission.csv"), None)
+    submission = root / "working" / SUBMISSION
+    if not submission.is_file():
+        raise DryRunError(f"the kernel ended well but left no {SUBMISSION}")
+    if sample is not None:
+        check_submission(submission, sample).raise_if_invalid()
