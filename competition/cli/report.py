@@ -11,13 +11,19 @@ import typer
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
     data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights, for nearest photos.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights, for maps and likeness.")] = None,
     relabel: Annotated[Path | None, typer.Option("--relabel", help="The CSV that the run was given.")] = None,
+    maps: Annotated[
+        bool | None,
+        typer.Option("--maps/--no-maps", help="Contrast maps of the errors; default: where the models are at hand."),
+    ] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Whose maps, in a run with several.")] = None,
 ) -> None:
     """Write the report of a run: scores, confused breeds, top losses, suspected mislabels; opens from disk."""
     from competition.data.layout import load_data
     from competition.explain.report import write_run_report
     from competition.explain.run_features import run_features
+    from competition.explain.run_maps import run_maps
     from competition.pipeline import relabelled
     from competition.training.tracking import RunDir
 
@@ -25,4 +31,5 @@ def report(
     _ = folder.config  # says in one line that this is no run, before the data are searched
     loaded = load_data(data)
     loaded = loaded if relabel is None else relabelled(loaded, relabel)
-    print(write_run_report(folder, loaded, run_features(folder, loaded, weights)))
+    drawn = None if maps is False else run_maps(folder, loaded, weights, backbone, needed=maps is True)
+    print(write_run_report(folder, loaded, run_features(folder, loaded, weights), drawn))

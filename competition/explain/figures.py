@@ -93,7 +93,7 @@ def sheet(rows: Sequence[Sequence[Panel]], *, title: str = "", side: float = 2.1
         for column, panel in enumerate(panels):
             _draw(grid[row, column], panel)
     if title:
-        figure.suptitle(title, fontsize=12, fontweight="semibold", color=INK, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -208,7 +208,7 @@ def _name(axes: Axes, points: np.ndarray, breed: str) -> None:
     x, y = np.median(points, axis=0)
     halo = [withStroke(linewidth=2.5, foreground="white")]
     text = breed.replace("_", " ").replace("$", r"\$")
-    axes.text(x, y, text, fontsize=8.5, ha="center", color=INK, fontweight="semibold", path_effects=halo, zorder=3)
+    axes.text(x, y, text, fontsize=8.5, ha="center", color=INK, fontweight="bold", path_effects=halo, zorder=3)
 
 
 def colour_bar(name: str = HEAT, low: str = "low", high: str = "high") -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from competition.explain import audit_page
+from competition.explain import audit_page, contrast
 from competition.explain.findings import MOST_LOSSES, MOST_SUSPECTS, Findings
 from competition.explain.misclassified import Confusion, Suspect
 from competition.explain.pages import count, nats, percent, pretty
@@ -37,11 +37,21 @@ def wanted_sizes(f: Findings) -> dict[str, set[Size]]:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Pictures that stand beside a case, under a heading; ``wide`` ones are fewer and larger."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Makes tiles of photos for a report's pages."""
 
     f: Findings
     thumbs: Thumbnails
+    maps: contrast.ContrastMaps | None = None
 
     def tag(self, name: str, called: str) -> str:
         """A word on a photo that has a duplicate under the breed that it is called."""
@@ -75,13 +85,18 @@ class Gallery:
         breed = self.f.found.classes[self.f.found.labels[row]]
         return Tile(name, self.thumbs.address(name), f"For comparison: {described(name, breed)}", (line,))
 
-
-@dataclass(frozen=True)
-class Beside:
-    """Pictures that stand beside a case, under a heading: nearest training photos; contrast maps go here as well."""
-
-    title: str
-    tiles: tuple[Tile, ...]
+    def contrast(self, row: int, given: int, called: int) -> Beside | None:
+        """The two contrast maps of an error, where there are any."""
+        found = self.maps.addresses(contrast.Case(row, given, called)) if self.maps is not None else None
+        if found is None:
+            return None
+        names = self.f.found.classes[given], self.f.found.classes[called]
+        about = described(self.f.found.ids[row], *names)
+        tiles = tuple(
+            Tile("", source, f"{about}: where it speaks for {pretty(name)}", (Line(f"for {pretty(name)}", "", kind),))
+            for source, name, kind in zip(found, names, ("given", "called"), strict=True)
+        )
+        return Beside("Where it speaks for one rather than the other", tiles, wide=True)
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,8 @@ def pair_page(gallery: Gallery, pair: Confusion) -> dict[str, Any]:
         "typical": [(f.found.classes[i], f.breed_page(i), _typical(gallery, i)) for i in (pair.a, pair.b)],
         "lead": _pair_lead(f, pair),
         "compared": f.neighbours is not None,
+        "mapped": gallery.maps is not None,
+        "about_maps": gallery.maps.about if gallery.maps is not None else "",
     }
 
 
@@ -140,7 +157,8 @@ def _direction(gallery: Gallery, given: int, called: int, rows: np.ndarray) -> D
 
 
 def _case(gallery: Gallery, row: int, given: int, called: int) -> Case:
-    beside = []
+    maps = gallery.contrast(row, given, called)
+    beside = [maps] if maps is not None else []
     if gallery.f.neighbours is not None:
         for breed, kind in ((given, "given"), (called, "called")):
             near = gallery.f.neighbours.nearest(row, breed, NEAREST)

@@ -14,6 +14,7 @@ import numpy as np
 
 from competition.console import progress, say
 from competition.explain.audit_page import write_audit_page
+from competition.explain.contrast import ContrastMaps, cases_of
 from competition.explain.findings import MOST_LOSSES, Findings, gather
 from competition.explain.misclassified import write_suspects
 from competition.explain.overview import breed_rows, overview
@@ -39,7 +40,10 @@ _Page = tuple[str, str, str, dict[str, Any]]  # address, template, title, values
 
 
 def write_run_report(
-    run: RunDir, data: CompetitionData, features: tuple[Sequence[str], np.ndarray] | None = None
+    run: RunDir,
+    data: CompetitionData,
+    features: tuple[Sequence[str], np.ndarray] | None = None,
+    maps: ContrastMaps | None = None,
 ) -> Path:
     """Write the report of a run; returns ``run/report/index.html``.
 
@@ -48,6 +52,7 @@ def write_run_report(
         data: the data of the run.
         features: photo ids and features (n, d) of the train photos: pages of confused pairs then show the nearest
             training photos of either breed.
+        maps: makes contrast maps of the errors on those pages; None leaves them out.
 
     Raises:
         ResumeError: this is no run folder.
@@ -58,9 +63,11 @@ def write_run_report(
     folder = run / "report"
     thumbs = Thumbnails(folder / "thumbs", {photo.id: photo.path for photo in (*data.train, *data.test)})
     thumbs.make(wanted_sizes(f))
+    if maps is not None:
+        maps.make(f.found, cases_of(f.pairs))
     site = _site(f)
     write_suspects(f.found, f.mislabels.suspects, folder / "suspects.csv")
-    gallery = Gallery(f, thumbs)
+    gallery = Gallery(f, thumbs, maps)
     written = set()
     with progress("pages", 6 + len(f.found.classes) + len(f.pairs), "pages") as bar:
         for address, template, title, values in _pages(gallery):
@@ -69,6 +76,8 @@ def write_run_report(
             bar.advance()
     _remove_stale(folder, written)
     thumbs.tidy()
+    if maps is not None:
+        maps.tidy()
     index = folder / "index.html"
     say(f"report: {index} ({count(len(written), 'page')})")
     return index

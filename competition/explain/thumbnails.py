@@ -102,7 +102,7 @@ class Thumbnails:
             except PhotoError:
                 return name, {}
             for size in lacking:
-                _write(self.folder / files[size], encode(image, size))
+                write_file(self.folder / files[size], encode(image, size))
         return name, files
 
     def address(self, name: str, size: Size = SMALL) -> str | None:
@@ -118,7 +118,7 @@ class Thumbnails:
                 path.unlink()
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write under another name and rename. No fsync: ten thousand of them take minutes, and all can be made again."""
     with explain_disk_errors(path):
         path.parent.mkdir(exist_ok=True)

@@ -13,11 +13,16 @@ class FakeBackend:
 
     framework = "fake"
 
-    def __init__(self, shape: tuple[int, int, int] = (12, 10, 3), breeds: int = 3, seed: int = 0) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int] = (12, 10, 3),
+        classes: tuple[str, ...] = ("chow", "lakeland_terrier", "pug"),
+        seed: int = 0,
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.input_shape = shape
-        self.classes = ("chow", "lakeland_terrier", "pug", "otterhound")[:breeds]
-        self.templates = rng.uniform(0.1, 0.9, (breeds, *shape)).astype(np.float32)
+        self.classes = classes
+        self.templates = rng.uniform(0.1, 0.9, (len(classes), *shape)).astype(np.float32)
         self.mixture = rng.normal(size=(shape[2], 4)).astype(np.float32)
 
     def prepare(self, photo: np.ndarray) -> np.ndarray:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from competition.data.audit import AuditReport
+from competition.explain.contrast import ContrastMaps
 from competition.explain.report import write_audit_page, write_run_report
 from competition.training.tracking import RunDir
 from tests.explain import fakes
+from tests.explain.fake_backend import FakeBackend
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -38,7 +40,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     data = fakes.make_photos(folder / "data", 14)
     run = fakes.make_run(folder / "run", data)
     features = np.random.default_rng(0).normal(size=(len(data.train), 8))
-    write_run_report(run, data, (data.train_ids, features))
+    paths = {photo.id: photo.path for photo in data.train}
+    maps = ContrastMaps(
+        run / "report" / "maps",
+        lambda fold: FakeBackend((48, 40, 3), data.classes, fold),
+        "key",
+        paths,
+        "a fake network",
+    )
+    write_run_report(run, data, (data.train_ids, features), maps)
     write_audit_page(AuditReport.load(run.path), data, run / "audit.html")
     return run
 
@@ -130,6 +140,43 @@ def test_matrix_click_leads_to_the_photos(site: RunDir, visit: Visit) -> None:
     page.wait_for_url("**/pairs/*")
     anchor = visit.at().partition("#")[2]
     assert page.locator(f"[id='{anchor}'] article.case").count() == photos
+
+
+def test_every_case_has_its_maps_beside_it(site: RunDir, visit: Visit) -> None:
+    """A matrix click leads to photos whose two maps are loaded, named in words and as wide as one another."""
+    page = visit.open(site / "report" / "index.html")
+    page.locator(".matrix td.err a").first.click()
+    page.wait_for_url("**/pairs/*")
+    first = page.locator("article.case").first
+    first.scroll_into_view_if_needed()
+    maps = first.locator(".maps img")
+    assert maps.count() == 2
+    for index in range(2):
+        maps.nth(index).scroll_into_view_if_needed()
+        while not maps.nth(index).evaluate("(image) => image.complete"):
+            page.wait_for_timeout(20)
+        assert maps.nth(index).evaluate("(image) => image.naturalWidth") == 40
+    alternatives = [str(maps.nth(index).get_attribute("alt")) for index in range(2)]
+    breeds = page.locator("h1 a").all_inner_texts()
+    assert {text.rpartition("speaks for ")[2] for text in alternatives} == set(breeds)
+    widths = [maps.nth(index).bounding_box()["width"] for index in range(2)]
+    assert widths[0] == widths[1] > 100
+
+
+def test_cases_by_keyboard(site: RunDir, visit: Visit) -> None:
+    """j walks from case to case, not into the pictures beside them; brackets lead to the next pair."""
+    pairs = sorted((site / "report" / "pairs").glob("*.html"))
+    page = visit.open(max(pairs, key=lambda path: path.read_text().count('<article class="case"')))
+    cases = page.locator("article.case").count()
+    assert cases >= 2
+    for index in range(2):
+        page.keyboard.press("j")
+        focused = "Array.from(document.querySelectorAll('article.case')).indexOf(document.activeElement)"
+        assert page.evaluate(focused) == index
+    before = visit.at()
+    link = page.locator("a[rel=next], a[rel=prev]").first
+    page.keyboard.press("]" if link.get_attribute("rel") == "next" else "[")
+    page.wait_for_url(lambda url: before not in url)
 
 
 def test_matrix_by_keyboard(site: RunDir, visit: Visit) -> None:
