@@ -298,23 +298,32 @@ class KerasBackend:
         return _Seen(LayerInfo(name, kind, described if spatial else shape, spatial), grid is not None and spatial)
 
     def _find_last(self) -> str:
-        """Compute the gradient of some logits at every spatial layer and take the last one that has it everywhere."""
+        """Compute the gradient of some features and logits at every map; take the last that has it everywhere."""
         known, layers = self._layers(), _all_layers(self.model)
+        features: list[Any] = []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            found = self._run_noise(self._noise(), tape.watch)
-            score = tf.reduce_sum(self._noise_logits * np.linspace(-1, 1, len(self.classes), dtype=np.float32))
+            with self._hook(self._classifier, lambda inputs, output: features.append(inputs) or output):
+                found = self._run_noise(self._noise(), tape.watch)
+            # The features as well: a head that starts from zeros gives the logits no gradient.
+            score = sum(_mixed(output) for output in (*features, self._noise_logits))
         outputs = [
             (name, output)
             for name, output in found
             if known[name].info.spatial and not isinstance(layers[name], _PASSING) and not _inner(layers[name])
         ]
         gradients = tape.gradient(score, [output for _, output in outputs])
-        for (name, output), gradient in reversed(list(zip(outputs, gradients, strict=True))):
+        for (name, _), gradient in reversed(list(zip(outputs, gradients, strict=True))):
             if gradient is not None:
                 positions = np.abs(_numpy(self._to_map(name, gradient, (2, *self.input_shape)))).max(axis=-1)
                 if (positions > 0).mean() >= 0.5:
                     return name
         raise UsageError("this model has no layer that is a map over the image: class activation maps need one")
+
+
+def _mixed(output: Any) -> Any:
+    """A scalar on which every value of an output has its own influence."""
+    weights = np.random.default_rng(0).random(tuple(output.shape[1:]), dtype=np.float32)
+    return tf.reduce_sum(tf.cast(output, tf.float32) * weights)
 
 
 def _inner(layer: Any) -> list[Any]:

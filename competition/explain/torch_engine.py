@@ -1,0 +1,81 @@
+"""The ``grad-cam`` package as an engine for class activation maps of PyTorch models, at any layer and image size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from competition.explain.backend import Target, check_finite
+from competition.explain.torch_hooks import untouched
+
+if TYPE_CHECKING:
+    from competition.explain.torch_backend import TorchBackend
+
+CLASSES = {
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "xgradcam": "XGradCAM",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "finercam": "GradCAM",  # the contrast is in the target
+}
+
+
+class _Wrapped(nn.Module):
+    """The backend's way from pixels in [0, 1] to logits, as a module."""
+
+    def __init__(self, backend: TorchBackend) -> None:
+        super().__init__()
+        self.model, self._forward = backend.model, backend.forward
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self._forward(pixels)
+
+
+class _Scalar:
+    """The scalar of one image, as the package asks for it."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return (logits * self.weights).sum()
+
+
+def package_cam(backend: TorchBackend, images: np.ndarray, target: Target, method: str, layer: str) -> np.ndarray:
+    """Maps by the package, float32 (n, h, w) in [0, 1] at the images' size.
+
+    Args:
+        backend: the model.
+        images: float32 (n, h, w, c) in [0, 1].
+        target: what to explain.
+        method: a key of ``CLASSES``.
+        layer: a spatial layer.
+
+    Raises:
+        KitError: activations or gradients are NaN.
+    """
+    import pytorch_grad_cam
+
+    pixels = backend.tensor(images)
+    weights = backend.tensor_of(target)
+
+    def as_map(output: Tensor) -> Tensor:
+        return backend.book.to_map(layer, output, images.shape).permute(0, 3, 1, 2)
+
+    with untouched(backend.model):
+        kind: Any = getattr(pytorch_grad_cam, CLASSES[method])
+        engine = kind(_Wrapped(backend), [backend.model.get_submodule(layer)], as_map)
+        # The parameters are frozen here, so the graph must start at the image.
+        engine.compute_input_gradient = True
+        # Not as a context manager: the package's __exit__ swallows IndexError.
+        try:
+            maps: np.ndarray = engine(pixels, [_Scalar(row) for row in weights])
+            taken = engine.activations_and_grads
+            for what, tensors in (("activations", taken.activations), ("gradients", taken.gradients)):
+                check_finite(f"the {what} of '{layer}'", tensors[0].float().numpy())
+        finally:
+            engine.activations_and_grads.release()
+    return np.asarray(maps, dtype=np.float32)
