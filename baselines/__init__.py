@@ -1,12 +1,55 @@
 """From-scratch networks in PyTorch and Keras; importing this package loads no framework.
 
-from baselines import create_model
-model = create_model("resnet8", framework="keras", num_classes=10)
+from baselines import create_model, fit, load_dataset
+result = fit(create_model("resnet8", framework="keras", num_classes=10), load_dataset("cifar10"), epochs=30)
 """
 
 from __future__ import annotations
 
-from baselines.datasets import Dataset, list_datasets, load_dataset
-from baselines.registry import ModelInfo, create_model, list_models
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Dataset", "ModelInfo", "create_model", "list_datasets", "list_models", "load_dataset"]
+if TYPE_CHECKING:
+    from baselines.datasets import Dataset, list_datasets, load_dataset
+    from baselines.evaluate import evaluate_run
+    from baselines.fit_config import FitConfig
+    from baselines.fitting import fit
+    from baselines.records import FitResult
+    from baselines.registry import ModelInfo, create_model, list_models
+
+__all__ = [
+    "Dataset",
+    "FitConfig",
+    "FitResult",
+    "ModelInfo",
+    "create_model",
+    "evaluate_run",
+    "fit",
+    "list_datasets",
+    "list_models",
+    "load_dataset",
+]
+
+_HOMES = {
+    "Dataset": "datasets",
+    "FitConfig": "fit_config",
+    "FitResult": "records",
+    "ModelInfo": "registry",
+    "create_model": "registry",
+    "evaluate_run": "evaluate",
+    "fit": "fitting",
+    "list_datasets": "datasets",
+    "list_models": "registry",
+    "load_dataset": "datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is first asked for: ``baselines --help`` waits for no NumPy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'baselines' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"baselines.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

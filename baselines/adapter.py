@@ -1,4 +1,4 @@
-"""What a framework does for ``baselines.fit``: train, predict, store. Two modules offer it, loaded when they are needed.
+"""What a framework does for ``baselines.fit``: train, predict, store. Two modules offer it, loaded when needed.
 
 ``baselines.torch_nets.adapter`` and ``baselines.keras_nets.adapter`` have the same functions: ``fit_torch`` or
 ``fit_keras``, and ``predict``, ``save``, ``load``, ``device_name``, ``peak_memory_mb``.
@@ -60,7 +60,9 @@ class Fit(Protocol):
         save_every: float,
         callbacks: Sequence[Any],
         epoch_hooks: Sequence[EpochHook],
-    ) -> Outcome: ...
+    ) -> Outcome:
+        """Train."""
+        ...
 
 
 class Predict(Protocol):
@@ -68,7 +70,9 @@ class Predict(Protocol):
 
     def __call__(
         self, model: Any, images: np.ndarray, mean: np.ndarray, std: np.ndarray, *, batch_size: int, device: str
-    ) -> np.ndarray: ...
+    ) -> np.ndarray:
+        """Compute the logits."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,6 @@ def set_dropout(layers: Sequence[Any], attribute: str, rate: float | None) -> No
     if rate is None:
         return
     if not layers:
-        raise UsageError(
-            "dropout is set, but this model has no dropout layers: leave it out, or make the model with it"
-        )
+        raise UsageError("dropout is set, but the model has no dropout layers: leave it out or make the model with it")
     for layer in layers:
         setattr(layer, attribute, rate)

@@ -9,9 +9,12 @@ The test part is there for one look at the end; nothing here learns from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +51,7 @@ class Dataset:
         train: what a network learns from; mean and standard deviation come from here.
         valid: what decides when to stop.
         test: looked at once, at the end.
+        options: arguments of ``load_dataset`` that make it again, where that made it.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Dataset:
     train: Part
     valid: Part
     test: Part
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -165,6 +170,9 @@ def load_dataset(
         path = find_or_download(name, where, download)
         parts, source = _read(path, SOURCES.get(name), image_size), str(path)
     data = _assemble(name, source, parts, image_size, valid_fraction, seed)
+    place = None if where is None else str(where)
+    options = {"where": place, "image_size": image_size, "valid_fraction": valid_fraction, "seed": seed}
+    data = dataclasses.replace(data, options=options)
     say(str(data))
     return data
 

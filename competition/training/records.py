@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from competition.console import Ticker, duration, say
 from competition.training.callbacks import KitCallback
-from competition.training.fold_learner import FoldLearner
 from competition.training.keeper import Keeper
 from competition.training.optim import rate_factor
+from competition.training.state import Best
+from competition.training.step_learner import Score
 from competition.training.tracking import History
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ class Bookkeeper:
     ) -> None:
         self.keeper, self.history, self.writer, self.ticker, self.hooks = keeper, history, writer, ticker, hooks
 
-    def close_epoch(self, learn: FoldLearner) -> None:
+    def close_epoch(self, learn: Any) -> None:
         """Record the epoch that has just been validated.
+
+        Args:
+            learn: the ``StepLearner``; its configuration has ``patience``.
 
         Raises:
             CancelFitException: there was no better epoch for ``patience`` epochs.
@@ -50,7 +54,7 @@ class Bookkeeper:
 
         state = learn.state
         kind = min(learn.scores, key=lambda name: learn.scores[name].log_loss)
-        if state.best is None or learn.scores[kind].log_loss < state.best.log_loss:
+        if state.best is None or self._is_better(learn.scores[kind], state.best):
             self.keeper.keep_best(learn, kind)
             state.stale = 0
         else:
@@ -70,7 +74,11 @@ class Bookkeeper:
             say(f"stopped early: {state.stopped}")
             raise CancelFitException
 
-    def _row(self, learn: FoldLearner, kind: str) -> dict[str, Any]:
+    def _is_better(self, score: Score, best: Best) -> bool:
+        """Whether the epoch that was just validated beats the best one."""
+        return score.log_loss < best.log_loss
+
+    def _row(self, learn: Any, kind: str) -> dict[str, Any]:
         state, clock = learn.state, learn.clock
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
@@ -91,7 +99,7 @@ class Bookkeeper:
             "seconds": clock.seconds,
         }
 
-    def _show(self, learn: FoldLearner, row: dict[str, Any]) -> None:
+    def _show(self, learn: Any, row: dict[str, Any]) -> None:
         both = ", ".join(f"{name} {score.log_loss:.4f}" for name, score in learn.scores.items())
         say(
             f"epoch {row['epoch']}/{learn.total_epochs}: training loss {row['train_loss']:.4f}, validation log loss "
@@ -104,7 +112,7 @@ class Bookkeeper:
             log_epoch(self.writer, row)
 
 
-def _rates(learn: FoldLearner) -> dict[str, float]:
+def _rates(learn: Any) -> dict[str, float]:
     """Rates of the head and of the layer nearest the input in the epoch's last step, from the schedule itself."""
     steps = learn.sampler.steps
     factor = rate_factor(learn.config, learn.state.epoch + (steps - 1) / steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from competition.training.loader import (
 from competition.training.models import create_model, load_weights, pick_device, save_weights
 from competition.training.predict import predict_views, save_views
 from competition.training.records import Bookkeeper, EpochHook, Progress, open_history
-from competition.training.step_learner import Loaders
+from competition.training.step_learner import Loaders, StepLearner
 from competition.types import FoldResult
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHo
         learn.on_epoch = Bookkeeper(keeper, history, writer, ticker, hooks).close_epoch
         extra = [StepCaller(keeper.after_step), Progress(ticker, writer), FoldPictures(writer)]
         with learn.added_cbs(extra):
-            _fit_in_memory(job, learn, ticker)
+            fit_in_memory(learn, ticker, f"fold {job.fold.index}", job.folder / "state")
 
 
 @contextmanager
@@ -166,13 +167,23 @@ def _board(job: Job, learn: FoldLearner) -> Iterator[SummaryWriter | None]:
         yield writer
 
 
-def _fit_in_memory(job: Job, learn: FoldLearner, ticker: Ticker) -> None:
-    """Fit; out of memory, halve the batch, double the accumulation, say so and go on with the same step."""
+def fit_in_memory(learn: StepLearner, ticker: Ticker, name: str, checkpoints: Path) -> None:
+    """Fit; out of memory, halve the batch, double the accumulation, say so and go on with the same step.
+
+    Args:
+        learn: the learner, wherever it stands.
+        ticker: progress, in images.
+        name: of what is trained, for people.
+        checkpoints: where they are kept, for people.
+
+    Raises:
+        TrainingError: the loss became NaN, or not even one image fits into memory.
+    """
     while learn.state.epoch < learn.total_epochs and not learn.state.stopped:
         try:
             learn.run_epochs()
         except TrainingError as error:
-            _explain(job, learn, error)
+            _explain(learn, error, name, checkpoints)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -181,11 +192,11 @@ def _fit_in_memory(job: Job, learn: FoldLearner, ticker: Ticker) -> None:
             ticker.start_at(done)
 
 
-def _explain(job: Job, learn: FoldLearner, error: TrainingError) -> None:
+def _explain(learn: StepLearner, error: TrainingError, name: str, checkpoints: Path) -> None:
     rate = max(group["lr"] for group in learn.optimiser.param_groups)
     raise TrainingError(
-        f"fold {job.fold.index} stopped: {error} (largest rate {rate:.2g}); the last good checkpoint is kept in "
-        f"{job.folder / 'state'}: start again in another --run-dir with a lower lr, clip_grad=1 or precision=float32"
+        f"{name} stopped: {error} (largest rate {rate:.2g}); the last good checkpoint is kept in "
+        f"{checkpoints}: start again in another --run-dir with a lower lr, clip_grad=1 or precision=float32"
     ) from error
 
 
@@ -194,7 +205,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "CUBLAS_STATUS_ALLOC" in text
 
 
-def _shrink(learn: FoldLearner, error: RuntimeError) -> None:
+def _shrink(learn: StepLearner, error: RuntimeError) -> None:
     """Halve the forward pass.
 
     Raises:

@@ -33,6 +33,7 @@ class FitState:
         chunk: photos per forward pass; memory may have made it smaller than the configuration says.
         loss_sum: sum of the training losses of ``seen`` photos of this epoch, nats.
         seen: photos of this epoch that were trained on.
+        right: how many of those were classified rightly, where the trainer counts them.
         stale: epochs since the best one.
         seconds: time spent by earlier processes and this one.
         gradient_norm: of the last step, before clipping.
@@ -45,6 +46,7 @@ class FitState:
     chunk: int = 0
     loss_sum: float = 0.0
     seen: int = 0
+    right: int = 0
     stale: int = 0
     seconds: float = 0.0
     stopped: str = ""
@@ -53,7 +55,7 @@ class FitState:
 
     def begin_epoch(self) -> None:
         """Count one more whole epoch."""
-        self.epoch, self.step, self.loss_sum, self.seen = self.epoch + 1, 0, 0.0, 0
+        self.epoch, self.step, self.loss_sum, self.seen, self.right = self.epoch + 1, 0, 0.0, 0, 0
 
     def to_facts(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
