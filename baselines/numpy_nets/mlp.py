@@ -57,6 +57,7 @@ class MLP:
         self.gradient = np.zeros_like(self.theta)  # of the last loss, in the same order
         self.weights, self.biases = self._views(self.theta)
         self._weight_gradients, self._bias_gradients = self._views(self.gradient)
+        self.scores = np.empty((0, sizes[-1]), dtype)  # outputs of the last batch that was learnt from
         self._draw(init, np.random.default_rng(seed))
 
     @property
@@ -107,7 +108,8 @@ class MLP:
             y: targets, see ``losses.Loss``.
         """
         layers = self.forward(x)
-        loss, delta = self.loss.evaluate(layers[-1], y)
+        self.scores = layers[-1]
+        loss, delta = self.loss.evaluate(self.scores, y)
         for number in range(len(self.weights) - 1, -1, -1):
             np.matmul(layers[number].T, delta, out=self._weight_gradients[number])  # (in, out)
             np.sum(delta, axis=0, out=self._bias_gradients[number])

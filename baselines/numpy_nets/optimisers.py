@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from baselines.fit_config import ADAM_BETA2, ADAM_EPSILON
+from baselines.fit_config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO
 from competition.errors import UsageError, nearest
 
 
@@ -20,6 +20,13 @@ class SGD:
         """Move ``theta`` (size,) one step against ``gradient`` (size,)."""
         np.multiply(gradient, theta.dtype.type(rate), out=self._step)
         theta -= self._step
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What a continuation needs: arrays by name."""
+        return {}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what ``state`` gave."""
 
 
 class Momentum(SGD):
@@ -48,6 +55,14 @@ class Momentum(SGD):
         theta -= self._step
         if self.nesterov:
             super().update(theta, gradient, rate)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The velocity."""
+        return {"velocity": self._velocity}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what ``state`` gave."""
+        self._velocity[:] = state["velocity"]
 
 
 class Adam(SGD):
@@ -92,12 +107,61 @@ class Adam(SGD):
         step *= kind(rate / (1 - self.beta1**self._steps))
         theta -= step
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Both moments and the number of steps."""
+        return {"first": self._first, "second": self._second, "steps": np.array([self._steps])}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what ``state`` gave."""
+        self._first[:], self._second[:], self._steps = state["first"], state["second"], int(state["steps"][0])
+
+
+class RMSprop(SGD):
+    """Gradient over the root of its mean square (Tieleman and Hinton 2012), ``eps`` added to the root.
+
+    Args:
+        size: number of parameters.
+        dtype: of the parameters.
+        rho: decay of the mean square.
+        eps: added to its root.
+    """
+
+    def __init__(
+        self, size: int, dtype: np.dtype | type = np.float32, rho: float = RMSPROP_RHO, eps: float = RMSPROP_EPSILON
+    ) -> None:
+        super().__init__(size, dtype)
+        self.rho, self.eps = rho, eps
+        self._square = np.zeros(size, dtype)
+
+    def update(self, theta: np.ndarray, gradient: np.ndarray, rate: float) -> None:
+        """Move ``theta`` (size,) one step."""
+        kind, step = theta.dtype.type, self._step
+        self._square *= kind(self.rho)
+        np.multiply(gradient, gradient, out=step)
+        step *= kind(1 - self.rho)
+        self._square += step
+        np.sqrt(self._square, out=step)
+        step += kind(self.eps)
+        np.divide(gradient, step, out=step)
+        step *= kind(rate)
+        theta -= step
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The mean square."""
+        return {"square": self._square}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what ``state`` gave."""
+        self._square[:] = state["square"]
+
 
 OPTIMISERS: Mapping[str, Callable[[int, np.dtype | type, float], SGD]] = {
     "sgd": lambda size, dtype, momentum: SGD(size, dtype),
     "momentum": lambda size, dtype, momentum: Momentum(size, dtype, momentum),
     "nesterov": lambda size, dtype, momentum: Momentum(size, dtype, momentum, nesterov=True),
     "adam": lambda size, dtype, momentum: Adam(size, dtype, beta1=momentum),
+    "adamw": lambda size, dtype, momentum: Adam(size, dtype, beta1=momentum),  # who decays the kernels does it before
+    "rmsprop": lambda size, dtype, momentum: RMSprop(size, dtype),
 }
 
 
@@ -105,7 +169,7 @@ def create_optimiser(name: str, size: int, dtype: np.dtype | type = np.float32, 
     """Make an optimiser for ``size`` parameters.
 
     Args:
-        name: ``sgd``, ``momentum``, ``nesterov`` or ``adam``.
+        name: ``sgd``, ``momentum``, ``nesterov``, ``adam``, ``adamw`` (the same without the decay) or ``rmsprop``.
         size: number of parameters.
         dtype: their type.
         momentum: of the velocity, or Adam's first beta.

@@ -92,6 +92,8 @@ def test_optimisers_take_the_steps_of_torch(rng, name: str) -> None:
         "momentum": lambda: torch.optim.SGD([theirs], lr=0.1, momentum=0.8),
         "nesterov": lambda: torch.optim.SGD([theirs], lr=0.1, momentum=0.8, nesterov=True),
         "adam": lambda: torch.optim.Adam([theirs], lr=0.1, betas=(0.8, 0.999), eps=1e-7),
+        "adamw": lambda: torch.optim.AdamW([theirs], lr=0.1, betas=(0.8, 0.999), eps=1e-7, weight_decay=0),
+        "rmsprop": lambda: torch.optim.RMSprop([theirs], lr=0.1, alpha=0.9, eps=1e-7),
     }[name]()
     ours, mine = start.copy(), create_optimiser(name, 9, np.float64, momentum=0.8)
     for gradient in gradients:
