@@ -105,7 +105,11 @@ def adapter_for(framework: str) -> Adapter:
         KitError: the framework is not installed.
     """
     module: Any
-    if framework == "keras":
+    if framework == "numpy":
+        from baselines.numpy_nets import adapter as module
+
+        fit = module.fit_numpy
+    elif framework == "keras":
         require_keras()
         from baselines.keras_nets import adapter as module
 
@@ -118,7 +122,9 @@ def adapter_for(framework: str) -> Adapter:
 
 
 def framework_of(model: Any) -> str:
-    """``pytorch`` or ``keras``, told without importing either."""
+    """``pytorch``, ``keras`` or ``numpy``, told without importing any."""
+    if type(model).__module__.startswith("baselines.numpy_nets."):
+        return "numpy"
     return "keras" if is_keras(model) else "pytorch"
 
 

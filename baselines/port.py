@@ -42,6 +42,8 @@ _BIAS = _Slot("bias", "bias")
 # Keras layer class -> its variables. Kernels: Keras (k, k, in, out), PyTorch (out, in, k, k); depthwise (k, k, in, 1).
 _KINDS: Mapping[str, tuple[_Slot, ...]] = {
     "Conv2D": (_Slot("weight", "kernel", *_transposed((3, 2, 0, 1), (2, 3, 1, 0))), _BIAS),
+    # Transposed kernels: Keras (k, k, out, in), PyTorch (in, out, k, k).
+    "Conv2DTranspose": (_Slot("weight", "kernel", *_transposed((3, 2, 0, 1), (2, 3, 1, 0))), _BIAS),
     "DepthwiseConv2D": (_Slot("weight", "kernel", *_transposed((2, 3, 0, 1), (2, 3, 0, 1))), _BIAS),
     "Dense": (_Slot("weight", "kernel", *_transposed((1, 0), (1, 0))), _BIAS),
     "BatchNormalization": (

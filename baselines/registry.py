@@ -198,7 +198,7 @@ def _describe(
     options: Mapping[str, Any],
 ) -> ModelInfo:
     entry = find_entry(name)
-    chosen = _framework(framework)
+    chosen = find_framework(framework)
     channels = entry.in_channels if in_channels is None else in_channels
     size = entry.image_size if image_size is None else image_size
     for key, value in (("num_classes", num_classes), ("in_channels", channels)):
@@ -221,7 +221,12 @@ def find_entry(name: str) -> Entry:
     return MODELS[name]
 
 
-def _framework(name: str) -> str:
+def find_framework(name: str) -> str:
+    """Return ``pytorch`` or ``keras`` for a framework's name or one of its short forms.
+
+    Raises:
+        UsageError: there is none; the nearest name is offered.
+    """
     chosen = _ALIASES.get(name.casefold(), name.casefold())
     if chosen not in FRAMEWORKS:
         raise UsageError(f"unknown framework '{name}'{nearest(name, FRAMEWORKS)} Known: {', '.join(FRAMEWORKS)}")

@@ -111,7 +111,7 @@ def summarise(model: Any, input_shape: tuple[int, int, int] | None = None) -> Su
     """Make the layer table of a model; nothing is computed with its weights.
 
     Args:
-        model: a PyTorch module or a Keras model.
+        model: a PyTorch module, a Keras model or a NumPy network.
         input_shape: (channels, h, w) of one image; needed only for a PyTorch module that ``create_model`` did not make.
 
     Raises:
@@ -121,11 +121,20 @@ def summarise(model: Any, input_shape: tuple[int, int, int] | None = None) -> Su
     if is_keras(model):
         rows = tuple(_keras_rows(model))
         return Summary(model.name, "keras", rows)
+    if type(model).__module__.startswith("baselines.numpy_nets."):
+        return Summary(type(model).__name__, "numpy", tuple(_numpy_rows(model)))
     if input_shape is None:
         if info is None:
             raise ValueError("input_shape is needed: the model was not made by create_model")
         input_shape = (info.in_channels, info.image_size, info.image_size)
     return Summary(info.name if info else type(model).__name__, "pytorch", tuple(_torch_rows(model, input_shape)))
+
+
+def _numpy_rows(model: Any) -> Iterator[Row]:
+    """The dense layers of ``baselines.numpy_nets.mlp.MLP``."""
+    for number, (inputs, units) in enumerate(zip(model.sizes[:-1], model.sizes[1:], strict=True), start=1):
+        total = (inputs + 1) * units
+        yield Row(f"fc{number}", "dense", (units,), total, total, inputs * units)
 
 
 def _torch_rows(model: Any, input_shape: tuple[int, int, int]) -> list[Row]:
