@@ -30,7 +30,8 @@ from baselines.keras_nets.preparation import compile_model, computing_in, output
 from baselines.keras_nets.resume import Resume
 from baselines.keras_nets.weights import load_own_weights as load
 from baselines.keras_nets.weights import save_own_weights as save
-from competition.console import progress
+from baselines.records import epoch_line
+from competition.console import progress, say
 from competition.errors import KitError, UsageError
 from competition.training.tracking import RunDir
 
@@ -43,7 +44,7 @@ def fit_keras(
     config: FitConfig,
     run: RunDir,
     *,
-    save_every: float = 120.0,
+    save_every: float = 300.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     epoch_hooks: Sequence[EpochHook] = (),
 ) -> Outcome:
@@ -62,18 +63,20 @@ def fit_keras(
     with _device(config.device), computing_in(model, half):
         compile_model(model, config, half)
         began = kit.resume.restore(model)
+        if not began:
+            kit.board.batch = next(iter(batches))[0]
         with _clear_errors(), progress("training", config.epochs * batches.steps * batches.share, "images") as bar:
             if began:
                 bar.start_at((kit.resume.epoch * batches.steps + kit.resume.step) * batches.share)
             listed = [feed, *kit.memory, *kit.others, Progress(bar, batches.share), *callbacks, kit.resume]
-            listed += [keras.callbacks.LambdaCallback(on_epoch_end=kit.tell(hook)) for hook in epoch_hooks]
+            hooks = [lambda row: say(epoch_line(row, config.epochs)), *epoch_hooks]
+            listed += [keras.callbacks.LambdaCallback(on_epoch_end=kit.tell(hook)) for hook in hooks]
             try:
                 with kit.resume.interrupt.listening():
                     _train(model, data, config, feed, kit, listed)
             finally:
                 kit.board.on_train_end()
     load(model, kit.best.path)
-    kit.resume.store.remove()
     seconds = sum(float(value or 0) for value in kit.records.history.column("seconds"))
     return Outcome(len(kit.records.history.rows), kit.best.best_epoch, kit.early.stopped, seconds)
 

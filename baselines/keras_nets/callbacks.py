@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from baselines.fit_config import FitConfig
 from baselines.keras_nets.weights import save_own_weights
@@ -194,18 +195,20 @@ class _Monitor(StatefulCallback):
     def __init__(self, monitor: str = "valid_loss") -> None:
         super().__init__()
         self.monitor = monitor
-        self.best: float | None = None
+        self.best: tuple[float, float] | None = None
         self.best_epoch = 0
         self.stale = 0
 
     def look(self, epoch: int, logs: Logs) -> bool:
         """Take in an epoch (from 0) and say whether it is the best so far."""
-        value = figures_of(logs or {}).get(self.monitor)
-        if value is None:
+        figures = figures_of(logs or {})
+        if self.monitor not in figures:
             raise KitError(f"no {self.monitor} to go by: give model.fit validation data and a metric 'accuracy'")
-        sign = -1 if self.monitor == "valid_accuracy" else 1
-        if self.best is None or sign * value < sign * self.best:
-            self.best, self.best_epoch, self.stale = value, epoch + 1, 0
+        loss = figures.get("valid_loss", 0.0)
+        # Of equally accurate epochs the one of lower loss.
+        key = (-figures[self.monitor], loss) if self.monitor == "valid_accuracy" else (figures[self.monitor], loss)
+        if self.best is None or key < self.best:
+            self.best, self.best_epoch, self.stale = key, epoch + 1, 0
             return True
         self.stale += 1
         return False
@@ -216,7 +219,8 @@ class _Monitor(StatefulCallback):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Put it back."""
-        self.best, self.best_epoch, self.stale = state["best"], state["best_epoch"], state["stale"]
+        self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self.best_epoch, self.stale = state["best_epoch"], state["stale"]
 
 
 class BestWeights(_Monitor):
@@ -307,11 +311,12 @@ class Board(keras.callbacks.Callback):
 
     Args:
         folder: of the event file.
+        batch: images uint8 (n, h, w, c) as the network sees them before normalisation, to be shown once; or None.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, batch: np.ndarray | None = None) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder, self.batch = folder, batch
         self._open = ExitStack()
         self._writer: Any = None
 
@@ -319,6 +324,11 @@ class Board(keras.callbacks.Callback):
         """Open the file."""
         if self._writer is None:
             self._writer = self._open.enter_context(tensorboard(self.folder))
+        if self.batch is not None:
+            from competition.training.board import log_batch_images
+
+            log_batch_images(self._writer, self.batch)
+            self.batch = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Write the epoch's figures."""

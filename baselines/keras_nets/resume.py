@@ -116,7 +116,8 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Save the state before the next epoch, when it is time."""
         self.epoch, self.step = epoch + 1, 0
-        if self._due or self.interrupt.asked or self.model.stop_training:
+        last = self.model.stop_training or self.epoch == self.params.get("epochs")
+        if self._due or last or self.interrupt.asked:
             self.save(self.epoch, 0)
         self._stop_when_asked(f"after epoch {self.epoch}")
 

@@ -68,13 +68,17 @@ def caution(data: CompetitionData) -> str:
     return DRAWING_BANNER if is_drawing(data) else ""
 
 
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """The Jinja2 environment: autoescape on, undefined names are errors; Jinja2 is imported here, late."""
+@lru_cache(maxsize=8)
+def environment(folder: Path | None = None) -> Environment:
+    """The Jinja2 environment: autoescape on, undefined names are errors; Jinja2 is imported here, late.
+
+    Args:
+        folder: further templates, looked at first; they can extend and import those of the kit.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, TEMPLATES] if folder else TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -129,7 +133,9 @@ def _style() -> Markup:
     return Markup(re.sub(r"\s*\n\s*", "\n", text).strip())
 
 
-def render_page(template: str, *, title: str, site: Site | None = None, here: str = "", **values: Any) -> str:
+def render_page(
+    template: str, *, title: str, site: Site | None = None, here: str = "", folder: Path | None = None, **values: Any
+) -> str:
     """Render a template that extends ``base.html``.
 
     Args:
@@ -137,6 +143,7 @@ def render_page(template: str, *, title: str, site: Site | None = None, here: st
         title: the page's own title.
         site: what the pages of a site share; None for a page that stands alone.
         here: the page's path relative to the site's root (``breeds/chow.html``): links are made relative to it.
+        folder: where the template lies, when not among the kit's own.
         values: what the template itself names.
     """
     script, script_digest = _script()
@@ -150,7 +157,7 @@ def render_page(template: str, *, title: str, site: Site | None = None, here: st
         "script_digest": script_digest,
         "version": __version__,
     }
-    return environment().get_template(template).render(**shared, **values)
+    return environment(folder).get_template(template).render(**shared, **values)
 
 
 def write_page(

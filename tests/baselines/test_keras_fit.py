@@ -62,7 +62,6 @@ def test_a_network_learns_and_leaves_its_records(data: Dataset, tmp_path: Path) 
     assert history.rows == rows
     assert outcome.epochs == 3
     assert outcome.stopped == ""
-    assert not (tmp_path / "checkpoint").exists()
     logits = predict(model, data.valid.images, data.mean, data.std, batch_size=7, device="cpu")
     assert logits.dtype == np.float32
     best = history.rows[outcome.best_epoch - 1]
@@ -84,6 +83,7 @@ def test_the_board_has_the_kits_tags(data: Dataset, tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     history = History(tmp_path / "history.csv")
     assert set(events.Tags()["scalars"]) == {tag_of(column) for column in COLUMNS if column != "epoch"}
+    assert events.Tags()["images"] == ["batch/augmented"]
     for column in ("train_loss", "valid_loss", "rate"):
         points = events.Scalars(tag_of(column))
         assert [point.step for point in points] == [1, 2]
