@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +97,8 @@ def logs(
     connection = connect()
     name = kernel_session.KernelName.parse(kernel, connection.user)
     if follow:
-        kernel_session.follow(connection, name, print)
+        # bound to the stream now: while the client works, what it prints itself is led elsewhere
+        kernel_session.follow(connection, name, partial(print, file=sys.stdout, flush=True))
     else:
         print(kernel_session.logs(connection, name))
 

@@ -90,7 +90,9 @@ def connect(patience: Patience | None = None) -> Connection:
             raise translate(error, "log in to Kaggle") from error
         return api
 
-    return Connection(persistently(authenticate, patience), patience)
+    connection = Connection(persistently(authenticate, patience), patience)
+    _repeat(heard)  # as that kaggle.json can be read by others
+    return connection
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +126,7 @@ def _imported() -> Any:
         with _not_talkative(), contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
             from kaggle.api.kaggle_api_extended import KaggleApi
     except ImportError as error:
-        reason = "" if error.name == "kaggle" else f" ({one_line(error, 120)})"
+        reason = "" if (error.name or "").split(".")[0] == "kaggle" else f" ({one_line(error, 120)})"
         raise KaggleError(f"{_EXTRA}{reason}") from error
     except OSError as error:
         raise KaggleError(
@@ -159,9 +161,13 @@ def _told(doing: str) -> Iterator[None]:
     except Exception as error:  # the client raises a dozen kinds
         raise translate(error, doing) from error
     finally:
-        for line in heard.getvalue().splitlines():
-            if line.strip():
-                say(f"kaggle: {one_line(line)}")
+        _repeat(heard)
+
+
+def _repeat(heard: io.StringIO) -> None:
+    for line in dict.fromkeys(heard.getvalue().splitlines()):
+        if line.strip():
+            say(f"kaggle: {one_line(line)}")
 
 
 def timely_adapter() -> Any:

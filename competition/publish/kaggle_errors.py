@@ -9,7 +9,7 @@ from typing import Any
 
 from competition.environment import COMPETITION
 from competition.errors import KitError
-from competition.publish.redact import one_line
+from competition.publish.redact import mask, one_line
 
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
 TOKENS = "https://www.kaggle.com/settings/api"
@@ -64,6 +64,7 @@ def translate(error: Exception, doing: str) -> KaggleError:
     """
     import requests
 
+    mask(error)
     if isinstance(error, json.JSONDecodeError):
         return KaggleError(f"cannot {doing}: Kaggle's answer is not JSON ({one_line(error, 80)})", Kind.ANSWER)
     if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:

@@ -17,7 +17,7 @@ from competition.publish.kaggle_errors import KaggleError, KernelError, Kind
 from competition.publish.redact import one_line, terminal_safe
 
 DONE, FAILED, CANCELLED = ("COMPLETE",), ("ERROR",), ("CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
-_FIRST_POLL, _LONGEST_POLL = 5.0, 60.0
+FIRST_POLL, LONGEST_POLL = 5.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def wait(connection: Connection, name: KernelName, limit_seconds: float = 13 * 3
     Raises:
         KernelError: it has not ended within the limit; the kernel goes on, and the same command waits on.
     """
-    start, seconds, last = time.monotonic(), _FIRST_POLL, ""
+    start, seconds, last = time.monotonic(), FIRST_POLL, ""
     waited = 0.0
     while True:
         found = status(connection, name)
@@ -217,7 +217,7 @@ def wait(connection: Connection, name: KernelName, limit_seconds: float = 13 * 3
             )
         backoff.pause(seconds)
         waited += seconds
-        seconds = min(seconds * 1.25, _LONGEST_POLL)
+        seconds = min(seconds * 1.25, LONGEST_POLL)
 
 
 def logs(connection: Connection, name: KernelName) -> str:

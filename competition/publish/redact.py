@@ -14,7 +14,7 @@ _NAMED = (
 )
 _PATTERNS = (
     # the query of a signed address is itself a permission to read or write
-    (re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+"), rf"\1?{_MASK}"),
+    (re.compile(r"(/[^\s?\"'<>]*)\?[^\s\"'<>]+"), rf"\1?{_MASK}"),
     (re.compile(r"(https?://)[^\s/@:]+:[^\s/@]+@"), rf"\1{_MASK}@"),
     (re.compile(r"\bKG[A-Z]{1,3}_[A-Za-z0-9_\-]{8,}"), _MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)?"), _MASK),
@@ -49,3 +49,17 @@ def terminal_safe(text: str) -> str:
     """Several lines from elsewhere (a log): redacted, and without the escapes that drive a terminal."""
     lines = redacted(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join("".join(c if c.isprintable() or c == "\t" else "?" for c in line) for line in lines)
+
+
+def mask(error: BaseException) -> None:
+    """Mask the texts of an error and of all that it wraps, in place: a traceback (``--debug``) shows them, too."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        waiting += [found.__cause__, found.__context__, getattr(found, "reason", None)]
+        waiting += [item for item in found.args if isinstance(item, BaseException)]
+        found.args = tuple(redacted(item) if isinstance(item, str) else item for item in found.args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from competition.console import progress, say
 from competition.data.storage import require_space
 from competition.errors import DataError
-from competition.files import explain_disk_errors, read_json, write_json
+from competition.files import explain_disk_errors, read_json
 from competition.publish.backoff import Patience, persistently
 from competition.publish.client import plain_session
 from competition.publish.kaggle_errors import KaggleError, Kind, translate
@@ -126,7 +127,8 @@ def _receive(response: Any, target: Path, what: str, remote: Remote, have: int, 
     part, most = part_of(target), largest if remote.size is None else remote.size
     with explain_disk_errors(part):
         require_space(target.parent, (remote.size or 0) - have, f"download {what}")
-        write_json(_facts_of(target), {"identity": remote.identity, "size": remote.size})
+        # only a hint, read with suspicion: it need not survive a power cut
+        _facts_of(target).write_text(json.dumps({"identity": remote.identity, "size": remote.size}))
         if have:
             say(f"{what}: continuing after {have:,} of {most:,} bytes")
         with part.open("ab" if have else "wb") as sink, progress(what, remote.size or 0, "bytes") as ticker:

@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") not in self.server.world.accepted and "OAuth" not in path:
             return _json_answer(401, {"code": 401, "message": "Unauthenticated"})
         if path.startswith("/api/v1/kernels/logs/stream/"):
-            return self._log_stream(path.rsplit("/", 1)[-1])
+            return self._log_stream(*path.split("/")[-2:])
         service, name = path.removeprefix("/api/v1/").split("/", 1)
         method = getattr(self, f"_{re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}", None)
         if method is None or "." not in service:
@@ -159,8 +159,8 @@ class Handler(BaseHTTPRequestHandler):
             return 206, headers, content[start:]
         return 200, headers, content
 
-    def _log_stream(self, slug: str) -> tuple[int, dict[str, str], bytes]:
-        kernel = self.server.world.kernels.get(slug)
+    def _log_stream(self, owner: str, slug: str) -> tuple[int, dict[str, str], bytes]:
+        kernel = self.server.world.kernel({"userName": owner, "kernelSlug": slug})
         if kernel is None:
             return _json_answer(403, {"code": 403, "message": "Permission 'kernels.get' was denied"})
         lines = [f"data: {json.dumps({'data': line})}\n\n" for line in kernel.log.splitlines()]
