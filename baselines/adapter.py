@@ -121,6 +121,21 @@ def adapter_for(framework: str) -> Adapter:
     return Adapter(framework, fit, module.predict, module.save, module.load, module.device_name, module.peak_memory_mb)
 
 
+def seed_framework(framework: str, seed: int) -> None:
+    """Seed what draws the first weights of a framework's next model."""
+    if framework == "keras":
+        require_keras()
+        import keras
+
+        import baselines.keras_nets  # noqa: F401 - must come before TensorFlow, see there
+
+        keras.utils.set_random_seed(seed)
+    else:
+        import torch
+
+        torch.manual_seed(seed)
+
+
 def framework_of(model: Any) -> str:
     """``pytorch``, ``keras`` or ``numpy``, told without importing any."""
     if type(model).__module__.startswith("baselines.numpy_nets."):

@@ -193,13 +193,28 @@ def evaluate_run(
     """
     card = ModelCard.load(folder)
     network = stored_model(folder, card, model)
-    if data is None:
-        options = {key: value for key, value in card.dataset.items() if key not in ("name", "source", "digest")}
-        data = load_dataset(card.dataset["name"], **options)
+    data = data or load_for(folder)
     require_same_task(card, data)
     scored = score(adapter_for(card.framework), network, data.test, card, batch_size, device)
     stored = read_metrics(folder)["test"] if data.digest == card.dataset["digest"] else None
     return {"test": scored.figures, **class_figures(scored, data.classes), "stored": stored}
+
+
+def load_for(folder: Path, name: str | None = None, where: Path | None = None) -> Dataset:
+    """The data set that a run was trained on, or another one at the same size.
+
+    Args:
+        folder: the run's.
+        name: of the other set; None takes the run's own.
+        where: folder that holds data sets; None takes the run's.
+    """
+    card = ModelCard.load(folder)
+    options = {key: value for key, value in card.dataset.items() if key not in ("name", "source", "digest")}
+    if where is not None:
+        options["where"] = where
+    if name is not None:
+        options["image_size"] = card.image_size
+    return load_dataset(name or card.dataset["name"], **options)
 
 
 def require_same_task(card: ModelCard, data: Dataset) -> None:

@@ -1,0 +1,5 @@
+"""``python -m baselines`` is the command ``baselines``."""
+
+from baselines.cli import main
+
+main()

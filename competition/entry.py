@@ -1,0 +1,43 @@
+"""How a command line of the kit starts and ends: errors become one line, a traceback only with ``--debug``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+def set_debug(debug: bool) -> None:
+    """Let this process (and those it starts) show tracebacks."""
+    if debug:
+        os.environ["DOGBREED_DEBUG"] = "1"
+
+
+def run_app(app: Callable[[], Any], name: str) -> None:
+    """Run a command line: exit 2 for usage, 1 for other errors, 130 after Ctrl-C.
+
+    Args:
+        app: parses the arguments and calls a command.
+        name: what the lines begin with.
+    """
+    from competition.errors import KitError
+
+    try:
+        app()
+    except KitError as error:
+        _stop(error, f"{name}: {error}", error.exit_code)
+    except KeyboardInterrupt as error:
+        _stop(error, f"{name}: interrupted; the same command continues where it stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told as such, in one line
+        _stop(error, f"{name}: unexpected {type(error).__name__}: {error} (run with --debug for the traceback)", 1)
+
+
+def _stop(error: BaseException, line: str, code: int) -> NoReturn:
+    if os.environ.get("DOGBREED_DEBUG"):
+        raise error
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(code)
