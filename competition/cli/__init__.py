@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import blend, data, kaggle, report, run, show, submission, train
+from competition.cli import blend, data, explain, kaggle, kernel, report, run, show, submission, train
 
 app = typer.Typer(
     name="dogbreed",
@@ -27,9 +27,15 @@ app.command()(train.lr_find)
 app.add_typer(data.app, name="data")
 app.add_typer(show.app, name="show")
 app.command()(report.report)
+app.command()(explain.explain)
+app.command()(explain.ascent)
+show.app.command()(explain.filters)
+show.app.command()(explain.activations)
+show.app.command()(explain.embedding)
 app.add_typer(submission.app, name="submission")
 app.command()(blend.blend)
 kaggle.register(app)
+app.add_typer(kernel.app, name="kernel")
 
 
 @app.callback()

@@ -83,7 +83,7 @@ class ContrastMaps:
 
     def __init__(self, folder: Path, opener: Opener, key: str, photos: Mapping[str, Path], about: str = "") -> None:
         self.folder, self.about = folder, about
-        self._opener, self._key, self._photos = opener, key, photos
+        self.opener, self.key, self.photos = opener, key, photos
         self._names: dict[Case, tuple[str, str]] = {}
         self.made = 0
 
@@ -91,7 +91,7 @@ class ContrastMaps:
         """Make what is lacking, fold by fold; a photo that cannot be read has no maps afterwards."""
         lacking: dict[int, list[Case]] = defaultdict(list)
         for case in cases:
-            path = self._photos.get(found.ids[case.row])
+            path = self.photos.get(found.ids[case.row])
             if path is None or not path.is_file():
                 continue
             self._names[case] = self._files(found, case, path.stat().st_size)
@@ -101,21 +101,21 @@ class ContrastMaps:
         with progress("contrast maps", len(self._names)) as bar:
             bar.start_at(len(self._names) - sum(map(len, lacking.values())))
             for fold, wanted in sorted(lacking.items()):
-                backend = self._opener(fold)
+                backend = self.opener(fold)
                 for start in range(0, len(wanted), BATCH):
                     self._make(backend, found, wanted[start : start + BATCH])
                     bar.advance(len(wanted[start : start + BATCH]))
 
     def _files(self, found: Verdicts, case: Case, size: int) -> tuple[str, str]:
         names = found.classes[case.given], found.classes[case.called]
-        stem = digest_of([self._key, found.ids[case.row], size, int(found.folds[case.row]), *names])
+        stem = digest_of([self.key, found.ids[case.row], size, int(found.folds[case.row]), *names])
         return f"{stem[:2]}/{stem}g.jpg", f"{stem[:2]}/{stem}c.jpg"
 
     def _make(self, backend: Backend, found: Verdicts, cases: Sequence[Case]) -> None:
         images, kept = [], []
         for case in cases:
             try:
-                photo = read_photo(self._photos[found.ids[case.row]], max(backend.input_shape[:2]))
+                photo = read_photo(self.photos[found.ids[case.row]], max(backend.input_shape[:2]))
             except PhotoError:
                 del self._names[case]
                 continue

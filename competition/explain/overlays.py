@@ -76,9 +76,3 @@ def contrast_overlay(image: np.ndarray, towards: np.ndarray, against: np.ndarray
 def as_uint8(image: np.ndarray) -> np.ndarray:
     """An image in [0, 1] as bytes, rounded."""
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def signed_stretch(values: np.ndarray) -> np.ndarray:
-    """Attributions (h, w, c) as one signed plane in [-1, 1]: channels summed, the 99th percentile of sizes at 1."""
-    plane = values.sum(axis=2)
-    return np.clip(plane / max(float(np.percentile(np.abs(plane), 99)), 1e-12), -1, 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from competition.explain import audit_page, contrast
 from competition.explain.findings import MOST_LOSSES, MOST_SUSPECTS, Findings
+from competition.explain.map_faithfulness import MapFaithfulness
 from competition.explain.misclassified import Confusion, Suspect
 from competition.explain.pages import count, nats, percent, pretty
 from competition.explain.thumbnails import LARGE, SMALL, Size, Thumbnails
@@ -52,6 +53,7 @@ class Gallery:
     f: Findings
     thumbs: Thumbnails
     maps: contrast.ContrastMaps | None = None
+    faithfulness: MapFaithfulness | None = None
 
     def tag(self, name: str, called: str) -> str:
         """A word on a photo that has a duplicate under the breed that it is called."""
@@ -136,6 +138,7 @@ def pair_page(gallery: Gallery, pair: Confusion) -> dict[str, Any]:
         "lead": _pair_lead(f, pair),
         "compared": f.neighbours is not None,
         "mapped": gallery.maps is not None,
+        "faithfulness": gallery.faithfulness,
         "about_maps": gallery.maps.about if gallery.maps is not None else "",
     }
 

@@ -16,6 +16,7 @@ from competition.console import progress, say
 from competition.explain.audit_page import write_audit_page
 from competition.explain.contrast import ContrastMaps, cases_of
 from competition.explain.findings import MOST_LOSSES, Findings, gather
+from competition.explain.map_faithfulness import map_faithfulness
 from competition.explain.misclassified import write_suspects
 from competition.explain.overview import breed_rows, overview
 from competition.explain.pages import Link, Site, caution, count, pretty, write_page
@@ -63,11 +64,14 @@ def write_run_report(
     folder = run / "report"
     thumbs = Thumbnails(folder / "thumbs", {photo.id: photo.path for photo in (*data.train, *data.test)})
     thumbs.make(wanted_sizes(f))
+    faithful = None
     if maps is not None:
-        maps.make(f.found, cases_of(f.pairs))
+        cases = cases_of(f.pairs)
+        maps.make(f.found, cases)
+        faithful = map_faithfulness(maps.opener, f.found, cases, maps.photos, maps.folder, maps.key)
     site = _site(f)
     write_suspects(f.found, f.mislabels.suspects, folder / "suspects.csv")
-    gallery = Gallery(f, thumbs, maps)
+    gallery = Gallery(f, thumbs, maps, faithful)
     written = set()
     with progress("pages", 6 + len(f.found.classes) + len(f.pairs), "pages") as bar:
         for address, template, title, values in _pages(gallery):

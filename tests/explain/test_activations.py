@@ -106,13 +106,6 @@ def test_contrast_has_a_colour_for_either_class() -> None:
     assert np.ptp(shown[1, 0]) == 0
 
 
-def test_signed_attributions_are_stretched_by_their_percentile() -> None:
-    values = np.zeros((10, 10, 3), np.float32)
-    values[0, :5] = 1.0
-    values[1, 0] = -2.0
-    plane = overlays.signed_stretch(values)
-    assert plane.min() == pytest.approx(-1)
-    assert plane[0, 0] == pytest.approx(1, abs=0.05)
-    assert plane[5, 5] == 0
+def test_colours_of_signs_and_bytes() -> None:
     assert overlays.signed_colours(np.array([0.0])).tolist() == [[1.0, 1.0, 1.0]]
     assert overlays.as_uint8(np.array([0.0, 0.5, 1.2])).tolist() == [0, 128, 255]

@@ -10,7 +10,9 @@ from competition.data.layout import CompetitionData
 from competition.explain import contrast
 from competition.explain.contrast import Case, ContrastMaps, cases_of
 from competition.explain.findings import Findings, gather
+from competition.explain.map_faithfulness import SAMPLE, sample_of
 from competition.explain.report import write_run_report
+from competition.files import read_json
 from competition.training.tracking import RunDir
 from tests.explain import fakes
 from tests.explain.fake_backend import FakeBackend
@@ -140,3 +142,32 @@ def test_heat_of_either_side_is_different(rng: np.random.Generator) -> None:
     other = contrast.contrast_maps(backend, images, ["pug", "chow"], ["chow", "pug"])
     assert one.shape == (2, *SHAPE[:2])
     assert np.abs(one - other).max() > 0.1
+
+
+def test_faithfulness_is_measured_once_and_drawn(run: tuple[RunDir, CompetitionData]) -> None:
+    models = Models(run[1])
+    maps = maps_of(*run, models)
+    index = write_run_report(*run, maps=maps)
+    pages = [path.read_text() for path in index.parent.glob("pairs/*.html")]
+    assert all("How far the maps can be trusted" in text and "deletion at random" in text for text in pages)
+    (kept,) = (index.parent / "maps").glob("faithfulness-*.json")
+    stored = read_json(kept)
+    cases = errors(gather(*run))
+    assert stored["photos"] == min(SAMPLE, len(cases))
+    assert set(stored["curves"]) == {"deletion", "insertion", "deletion_random", "insertion_random"}
+    for name in ("deletion", "insertion"):
+        # Every curve ends and begins where the other kind does not: at the photo itself and without it.
+        ends = [stored["curves"][f"{name}{kind}"] for kind in ("", "_random")]
+        assert ends[0][0] == pytest.approx(ends[1][0], abs=1e-5)
+        assert ends[0][-1] == pytest.approx(ends[1][-1], abs=1e-5)
+    assert stored["curves"]["deletion"][0] == pytest.approx(stored["curves"]["insertion"][-1], abs=1e-5)
+    models.opened.clear()
+    write_run_report(*run, maps=maps_of(*run, models))
+    assert models.opened == []
+
+
+def test_the_sample_is_drawn_once_for_all() -> None:
+    cases = [Case(row, 0, 1) for row in range(100)]
+    assert sample_of(cases) == sample_of(list(cases))
+    assert len(sample_of(cases)) == SAMPLE
+    assert sample_of(cases[:3]) == cases[:3]
