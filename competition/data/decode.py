@@ -7,6 +7,7 @@ first frame counts.
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from errno import EACCES, EISDIR, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
@@ -21,6 +22,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 1024**2
 _ORIENTATION = 0x0112
+_LOCK = threading.Lock()
+_loading = 0  # threads that decode at this moment
+_lenient = False  # Pillow's setting before the first of them
 _END_OF_JPEG = b"\xff\xd9"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -132,11 +136,18 @@ def _refuse_bomb(image: Image.Image, name: str) -> None:
 
 def _load_whole(image: Image.Image) -> None:
     """Decode; a truncated file raises even where another library has told Pillow to fill it with grey."""
-    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    global _loading, _lenient
+    with _LOCK:  # several threads may decode at a time: the first keeps Pillow's setting, the last gives it back
+        if _loading == 0:
+            _lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        _loading += 1
     try:
         image.load()
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+        with _LOCK:
+            _loading -= 1
+            if _loading == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _lenient
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from competition.config import ProbeConfig
 from competition.console import Ticker, duration, progress, say
@@ -27,7 +26,10 @@ from competition.environment import cache_folder
 from competition.errors import StorageError
 from competition.files import digest_of, explain_disk_errors, read_json, write_json
 from competition.training.models import BackboneRef, InputSpec, create_model, pick_device
+from competition.training.reading import pick_workers, read_batches
 from competition.types import View
+
+__all__ = ["Block", "FeatureStore", "Normalise", "Rendering", "cached", "embed", "pick_precision", "pick_workers"]
 
 CHUNK_BATCHES = 8  # batches between two records of progress: a few seconds of work on a CPU
 
@@ -69,19 +71,23 @@ class Rendering:
 
 
 class Normalise(nn.Module):
-    """uint8 (n, h, w, 3) to normalised float (n, 3, h, w) in channels-last memory: the only place that normalises."""
+    """uint8 (n, h, w, c) to normalised float (n, c, h, w) in channels-last memory: the only place that normalises."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(self, spec: InputSpec) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, -1, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, -1, 1, 1) * 255, persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalise a batch."""
-        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        n, h, w, c = images.shape
+        # Rows of w * c values side by side: a third of the time of broadcasting over 3 channels, and the same bits.
+        pixels = images.reshape(n, h, w * c).float()
+        pixels.sub_(self.mean.flatten().repeat(w)).div_(self.std.flatten().repeat(w))
+        return pixels.view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
@@ -98,7 +104,7 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-class _Renderings(Dataset[list[np.ndarray]]):
+class _Renderings:
     """Photos as the distinct renderings that the blocks need, uint8 (size, size, 3) each; decoded once per photo."""
 
     def __init__(self, photos: Sequence[Photo], renderings: Sequence[Rendering]) -> None:
@@ -112,10 +118,6 @@ class _Renderings(Dataset[list[np.ndarray]]):
     def __getitem__(self, index: int) -> list[np.ndarray]:
         image = read_photo(self.photos[index].path, min_side=self.min_side)
         return [rendering(image) for rendering in self.renderings]
-
-
-def _stack(items: list[list[np.ndarray]]) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.stack(column)) for column in zip(*items, strict=True)]
 
 
 class FeatureStore:
@@ -294,20 +296,7 @@ def _batches(
     photos: Sequence[Photo], blocks: Sequence[Block], config: ProbeConfig, device: torch.device
 ) -> Iterator[dict[Rendering, torch.Tensor]]:
     renderings = list(dict.fromkeys(block.rendering for block in blocks))
-    loader = DataLoader(
-        _Renderings(photos, renderings),
-        batch_size=config.batch_size,
-        num_workers=pick_workers(config.workers),
-        collate_fn=_stack,
-        pin_memory=device.type == "cuda",
-    )
+    loader = read_batches(_Renderings(photos, renderings), config.batch_size, device, config.workers)
     for pictures in loader:
         moved = (picture.to(device, non_blocking=True) for picture in pictures)
         yield dict(zip(renderings, moved, strict=True))
-
-
-def pick_workers(wanted: int) -> int:
-    """Processes that read photos: as asked, or half the cores between 1 and 8 (the other half computes)."""
-    import os
-
-    return wanted if wanted >= 0 else min(8, max(1, (os.cpu_count() or 2) // 2))

@@ -125,7 +125,7 @@ class TrainPhotos(Dataset[Batch]):
         return self._by_side[side]
 
 
-class ViewPhotos(Dataset[list[np.ndarray]]):
+class ViewPhotos:
     """Photos as the distinct squares that some views need; each photo is decoded once, however many views want it."""
 
     def __init__(
@@ -174,11 +174,6 @@ def _as_it_is(batch: Batch) -> Batch:
 def _stack_labelled(items: list[tuple[np.ndarray, int]]) -> Batch:
     images, labels = zip(*items, strict=True)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels)
-
-
-def stack_views(items: list[list[np.ndarray]]) -> list[torch.Tensor]:
-    """One uint8 tensor (n, s, s, 3) per rendering."""
-    return [torch.from_numpy(np.stack(column)) for column in zip(*items, strict=True)]
 
 
 def _quiet_worker(_: int) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from competition.console import Ticker, progress
 from competition.data.images import source_side
 from competition.data.layout import Photo
 from competition.files import write_npz
-from competition.training.embed import Normalise, pick_workers
-from competition.training.loader import PhotoFiles, PhotoSource, ViewPhotos, stack_views, unflipped
+from competition.training.embed import Normalise
+from competition.training.loader import PhotoFiles, PhotoSource, ViewPhotos, unflipped
 from competition.training.models import InputSpec
+from competition.training.reading import read_batches
 from competition.types import View, view
 
 
@@ -44,7 +44,7 @@ def predict_views(
         batch_size: photos per forward pass.
         device: where to compute.
         precision: float32, or a half precision to compute in (autocast).
-        workers: processes that read photos; -1 chooses.
+        workers: processes (on a CPU threads) that read photos; -1 chooses.
         label: what the progress bar says.
 
     Returns:
@@ -53,13 +53,9 @@ def predict_views(
     chosen = [view(item) if isinstance(item, str) else item for item in views]
     source, ids, in_memory = _source_of(photos, chosen, image_size, spec)
     dataset = ViewPhotos(source, ids, chosen, spec, image_size)
-    loader: DataLoader[list[torch.Tensor]] = DataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        num_workers=0 if in_memory or len(ids) < 4 * batch_size else pick_workers(workers),
-        collate_fn=stack_views,
-        pin_memory=torch.device(device).type == "cuda",
-    )
+    where = torch.device(device)
+    few = in_memory or len(ids) < 4 * batch_size  # not worth starting processes for
+    loader = read_batches(dataset, batch_size, where, 0 if few and where.type == "cuda" else workers)
     normalise = Normalise(spec).to(device)
     was_training = model.training
     model.to(device).eval()
@@ -84,7 +80,7 @@ def _source_of(
 def _predict(
     model: nn.Module,
     normalise: Normalise,
-    loader: DataLoader[list[torch.Tensor]],
+    loader: Iterator[list[torch.Tensor]],
     dataset: ViewPhotos,
     precision: torch.dtype,
     ticker: Ticker,
