@@ -188,8 +188,8 @@ class TrainConfig(Config):
         mix_probability: share of batches that are mixed.
         ema_decay: decay of the moving average of the weights, warmed up; 0 turns it off.
         interpolate: shares of the way from the starting weights to the trained ones (WiSE-FT, Wortsman et al.,
-            arXiv:2109.01903) that are validated beside them; the best set of weights by log loss is kept. It pays where
-            the start is good already (``head_from=probe``).
+            arXiv:2109.01903) that are validated beside them; the best set of weights is kept, by log loss after
+            each set's own temperature. It pays where the start is good already (``head_from=probe``).
         clip_grad: largest norm of the gradient; 0 turns clipping off.
         drop_rate: dropout before the head.
         drop_path_rate: stochastic depth.

@@ -20,6 +20,9 @@ def blend(
     method: Annotated[
         str, typer.Option("--method", help="A method by name, or 'auto' for the simplest that ties.")
     ] = "auto",
+    common: Annotated[
+        bool, typer.Option("--common", help="Some runs have fewer folds: use the photos that all of them predict.")
+    ] = False,
     ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
 ) -> None:
     """Blend runs: each way to combine them is scored by nested CV, the simplest that ties with the best is taken."""
@@ -28,7 +31,7 @@ def blend(
     from competition.prediction.blend_run import blend_runs
 
     competition = load_data(data)
-    found, report = blend_runs(list(runs), competition, out, method)
+    found, report = blend_runs(list(runs), competition, out, method, common=common)
     print_study(found)
     if report is None:
         say(f"the runs have no test predictions: no submission was written; the blend lies in {out}")

@@ -25,7 +25,9 @@ def run(
     weights: Weights = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept; runs/RECIPE.")] = None,
     folds: Annotated[str, typer.Option("--folds", help="Only these folds, e.g. 0,1.")] = "",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")] = "",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")
+    ] = "",
     relabel: Annotated[Path | None, typer.Option("--relabel", help="CSV with id,suggested: breeds to use.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe; repeat.")] = None,
     ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
@@ -43,7 +45,8 @@ def run(
     loaded = load_data(data)
     result = pipeline.run(loaded, config, run_dir, folds=chosen, weights=weights, relabel=relabel)
     print(pipeline.summary(result))
-    if result.submission is not None:
+    # The ledger is the competition's: class folders are other data, with nothing to submit.
+    if result.submission is not None and loaded.layout == "Kaggle layout":
         record(result.submission, result.folder, loaded, ledger)
 
 

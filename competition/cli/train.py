@@ -19,7 +19,9 @@ Folds = Annotated[str, typer.Option("--fold", help="Number of the fold, or sever
 Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Folder of pretrained weights, or a folder of such.")]
 RunDirOption = Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept; default runs/RECIPE.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe; may be repeated.", metavar="KEY=VALUE")
 ]

@@ -47,7 +47,7 @@ class BlendConfig(Config):
 
 
 def blend_runs(
-    members: Sequence[Source], data: CompetitionData, out: Path, method: str = AUTO
+    members: Sequence[Source], data: CompetitionData, out: Path, method: str = AUTO, *, common: bool = False
 ) -> tuple[BlendStudy, SubmissionReport | None]:
     """Blend runs and leave a run folder: predictions, folds, metrics, pictures, and the submission.
 
@@ -56,6 +56,7 @@ def blend_runs(
         data: the competition they were trained on.
         out: the folder; a blend of the same runs there is made again, anything else is refused.
         method: ``auto`` or the name of a combiner.
+        common: blend on the photos that all runs predict out of fold, where some ran fewer folds.
 
     Returns:
         What was found, and what the checker said of the submission (None without test predictions).
@@ -65,7 +66,7 @@ def blend_runs(
         SubmissionError: the runs do not fit one another or the data.
         ResumeError: ``out`` holds another run.
     """
-    found = study(members, data, method)
+    found = study(members, data, method, common=common)
     stack = found.stack
     run = RunDir(out)
     with run.claimed():

@@ -144,13 +144,19 @@ def blend(members: Sequence[Source], data: CompetitionData | Mapping[str, str], 
     return study(members, data, method).result
 
 
-def study(members: Sequence[Source], data: CompetitionData | Mapping[str, str], method: str = AUTO) -> BlendStudy:
-    """As ``blend``, with everything that was found on the way."""
+def study(
+    members: Sequence[Source],
+    data: CompetitionData | Mapping[str, str],
+    method: str = AUTO,
+    *,
+    common: bool = False,
+) -> BlendStudy:
+    """As ``blend``, with everything that was found on the way; ``common`` as in ``members.align``."""
     if len(members) < 2:
         raise UsageError(f"a blend needs at least two runs, got {len(members)}")
     if method != AUTO:
         combiner(method)
-    stack = align([load_member(member) for member in members], data)
+    stack = align([load_member(member) for member in members], data, common=common)
     require_folds(stack.folds)
     nested: dict[str, np.ndarray] = {}
     fitted: dict[str, Combiner] = {}

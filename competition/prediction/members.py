@@ -115,12 +115,14 @@ def _from_result(result: CVResult) -> Member:
     return Member(result.name or "cross-validation", result.oof, result.test, folds, groups, result.oof.digest)
 
 
-def align(members: Sequence[Member], labels: CompetitionData | Mapping[str, str]) -> Stack:
+def align(members: Sequence[Member], labels: CompetitionData | Mapping[str, str], *, common: bool = False) -> Stack:
     """Bring members into one order of photos and breeds.
 
     Args:
         members: at least one.
         labels: the competition, or breed by photo id.
+        common: keep the photos that every member predicts out of fold, where some ran fewer folds; of a single common
+            fold, parts of it separate the fit of a blend from its score.
 
     Raises:
         SubmissionError: the members differ in breeds, photos or folds; the difference is named.
@@ -130,6 +132,8 @@ def align(members: Sequence[Member], labels: CompetitionData | Mapping[str, str]
     if not members:
         raise UsageError("there is no run to blend")
     members = _with_unique_names(members)
+    if common:
+        members = _on_common_photos(members)
     first = members[0]
     for other in members[1:]:
         _require_same(first, other)
@@ -138,19 +142,39 @@ def align(members: Sequence[Member], labels: CompetitionData | Mapping[str, str]
     ids = first.oof.ids
     test_ids = first.test.ids if first.test is not None else ()
     group_of = {name: number for number, name in enumerate(dict.fromkeys(first.groups[name] for name in ids))}
+    groups = np.array([group_of[first.groups[name]] for name in ids], dtype=np.int64)
+    folds = np.array([first.folds[name] for name in ids], dtype=np.int64)
+    if common and len(np.unique(folds)) == 1:
+        folds = _parts(groups)
     return Stack(
         tuple(members),
         ids,
         classes,
         label_indices(ids, classes, breed_of),
-        np.array([first.folds[name] for name in ids], dtype=np.int64),
-        np.array([group_of[first.groups[name]] for name in ids], dtype=np.int64),
+        folds,
+        groups,
         np.stack([member.oof.aligned_to(ids, classes).log_probabilities for member in members]),
         test_ids,
         np.stack([member.test.aligned_to(test_ids, classes).log_probabilities for member in members if member.test])
         if test_ids
         else None,
     )
+
+
+def _on_common_photos(members: Sequence[Member]) -> tuple[Member, ...]:
+    """The members with the photos that all of them predict; their order is the first one's."""
+    shared = set(members[0].oof.ids).intersection(*(member.oof.ids for member in members))
+    ids = tuple(name for name in members[0].oof.ids if name in shared)
+    if not ids:
+        names = ", ".join(member.name for member in members)
+        raise SubmissionError(f"runs {names} have no out-of-fold photo in common: let them run the same folds")
+    return tuple(replace(member, oof=member.oof.aligned_to(ids, member.oof.classes)) for member in members)
+
+
+def _parts(groups: np.ndarray) -> np.ndarray:
+    """Five parts of one fold, duplicates together: int64 (n,). No model trained on any of these photos."""
+    order = np.random.default_rng(0).permutation(int(groups.max()) + 1)
+    return (order % 5)[groups]
 
 
 def label_indices(ids: Sequence[str], classes: Sequence[str], breed_of: Mapping[str, str]) -> np.ndarray:
@@ -223,7 +247,8 @@ def _require_same_ids(first: Member, other: Member, what: str, mine: Sequence[st
         if names
     ]
     if parts:
-        raise SubmissionError(f"the runs cover different photos: {'; '.join(parts)}")
+        hint = " (--common blends on the photos that all have)" if what.startswith("out-of-fold") else ""
+        raise SubmissionError(f"the runs cover different photos: {'; '.join(parts)}{hint}")
 
 
 def _require_same_folds(first: Member, other: Member) -> None:

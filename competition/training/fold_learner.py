@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from competition.config import TrainConfig
 from competition.training.callbacks import Averaging, ClipGradient, DeviceBatch, Mixing, Phases, Rates
 from competition.training.distributed import World
 from competition.training.loader import StepSampler
+from competition.training.metrics import FLOOR, log_loss, softmax
 from competition.training.models import InputSpec
 from competition.training.optim import make_optimiser, parameter_groups, trainable_names
 from competition.training.regularise import FoldLoss, Mixer, set_trainable
-from competition.training.step_learner import Loaders, StepLearner
+from competition.training.step_learner import Loaders, Score, StepLearner
+from competition.training.temperature import fit_temperature
 
 
 class FoldLearner(StepLearner):
@@ -100,6 +103,19 @@ class FoldLearner(StepLearner):
         }
         model.load_state_dict(mixed)
         return model
+
+    def _score(self, model: nn.Module) -> Score:
+        """As usual, but with shares of the way the log loss is the one after the temperature.
+
+        The further from the start, the surer the predictions; a run's temperature takes that back before anything is
+        submitted, so it must not decide between sets of weights.
+        """
+        score = super()._score(model)
+        if not self.config.interpolate:
+            return score
+        logits = np.log(np.maximum(score.probabilities, FLOOR))
+        cooled = softmax(logits, fit_temperature(logits, self.labels))
+        return dataclasses.replace(score, log_loss=log_loss(cooled, self.labels))
 
     def side_of(self, epoch: int) -> int:
         """Side of the training squares in an epoch, pixels."""

@@ -223,6 +223,33 @@ def test_a_partial_cross_validation_can_be_blended(
     assert set(result.oof.ids) == set(kept)
 
 
+def test_runs_of_different_folds_blend_on_their_common_photos(
+    tiny: CompetitionData, make_cv: Callable[..., CVResult], fold_of: np.ndarray
+) -> None:
+    whole, other = make_cv("a", 1.0, 5), make_cv("b", 1.0, 6)
+    first = [name for name, fold in zip(tiny.train_ids, fold_of, strict=True) if fold == 0]
+    part = dataclasses.replace(other, oof=other.oof.aligned_to(first, BREEDS), folds=other.folds[:1])
+    with pytest.raises(SubmissionError, match="--common blends on the photos that all have"):
+        study([whole, part], tiny)
+    found = study([whole, part], tiny, common=True)
+    assert set(found.stack.ids) == set(first)
+    assert sorted(set(found.stack.folds.tolist())) == [0, 1, 2, 3, 4]  # parts of the one fold
+    alone = {score.method: score.log_loss for score in found.scores}
+    assert alone["equal"] < alone["single"]
+
+
+def test_runs_without_a_common_photo_are_told(
+    tiny: CompetitionData, make_cv: Callable[..., CVResult], fold_of: np.ndarray
+) -> None:
+    parts = []
+    for number, name in enumerate("ab"):
+        whole = make_cv(name, 1.0, number)
+        ids = [photo for photo, fold in zip(tiny.train_ids, fold_of, strict=True) if fold == number]
+        parts.append(dataclasses.replace(whole, oof=whole.oof.aligned_to(ids, BREEDS), folds=whole.folds[:1]))
+    with pytest.raises(SubmissionError, match="no out-of-fold photo in common"):
+        study(parts, tiny, common=True)
+
+
 def test_forward_order_starts_with_the_best() -> None:
     true = np.array([[0.5, 0.5], [0.9, 0.8], [0.1, 0.2]])
     assert forward_order(true) == [1, 0, 2]

@@ -1,0 +1,188 @@
+"""Make the notebooks from their sources: ``python notebooks/build.py [NAME ...] [--short] [--check]``.
+
+A source is a jupytext percent script (``lenet_pytorch.py``); the notebook beside it (``lenet_pytorch.ipynb``) is
+generated and executed here, with its pictures compressed. ``--check`` executes into a temporary folder and fails where
+the committed notebook's cells are not those of its source; outputs are not compared, they depend on the machine.
+
+``DOGBREED_SHORT=1`` (set by ``--short``) is what the notebooks themselves look at: fewer epochs, fewer images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+MOST_BYTES = 4_000_000
+SECONDS_PER_CELL = 3600
+_PROGRESS = re.compile(r"\r|\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def sources(names: list[str]) -> list[Path]:
+    """The percent scripts asked for, all of them when none is named.
+
+    Raises:
+        SystemExit: there is none of that name.
+    """
+    found = {path.stem: path for path in sorted(HERE.glob("*.py")) if path.name != Path(__file__).name}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise SystemExit(f"no notebook source is called {unknown[0]}; there are: {', '.join(found)}")
+    return [found[name] for name in names] if names else list(found.values())
+
+
+def read_source(path: Path) -> Any:
+    """The notebook that a source stands for, without outputs; cell ids follow from content and place."""
+    notebook = jupytext.read(path, fmt="py:percent")
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = hashlib.sha256(f"{number}\n{cell.source}".encode()).hexdigest()[:12]
+        cell.metadata = {}
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def execute(path: Path, *, short: bool) -> tuple[Any, float]:
+    """The executed notebook and the seconds it took.
+
+    Raises:
+        CellExecutionError: a cell failed.
+    """
+    notebook = read_source(path)
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "DOGBREED_NOTEBOOK": "1"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (str(HERE.parent), os.environ.get("PYTHONPATH")) if part
+    )
+    if short:
+        environment["DOGBREED_SHORT"] = "1"
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
+        client = NotebookClient(
+            notebook, timeout=SECONDS_PER_CELL, kernel_name="python3", resources={"metadata": {"path": folder}}
+        )
+        client.execute(env=environment)
+    for cell in notebook.cells:
+        _tidy(cell)
+    return notebook, time.monotonic() - begun
+
+
+def _tidy(cell: Any) -> None:
+    """Outputs as a reader wants them: no times of execution, pictures small, streams joined and without escapes."""
+    cell.metadata = {}
+    if cell.cell_type != "code":
+        return
+    cell.outputs = _joined(cell.outputs)
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            output.text = _last_states(output.text)
+            continue
+        data = output.get("data", {})
+        output["metadata"] = {}
+        if "image/png" in data:
+            data["image/png"] = small_png(data["image/png"])
+            data.pop("text/plain", None)  # '<Figure size 1200x400 with 3 Axes>' tells nobody anything
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Consecutive pieces of one stream as one."""
+    kept: list[Any] = []
+    for output in outputs:
+        if kept and output.output_type == "stream" == kept[-1].output_type and output.name == kept[-1].name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
+
+
+def _last_states(text: str) -> str:
+    """What a terminal would show in the end: of a line that was overwritten, its last state."""
+    lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+    return "\n".join(_PROGRESS.sub("", line) for line in lines)
+
+
+def small_png(encoded: str) -> str:
+    """A picture with at most 256 colours, or as it was where that is smaller; base64 in and out."""
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    stream = io.BytesIO()
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG).save(
+        stream, "PNG", optimize=True
+    )
+    smaller = base64.b64encode(stream.getvalue()).decode()
+    return smaller if len(smaller) < len(encoded) else encoded
+
+
+def differing_cells(notebook: Any, stored: Path) -> list[str]:
+    """What the committed notebook lacks or has otherwise than its source."""
+    if not stored.is_file():
+        return [f"{stored.name} is missing"]
+    other = nbformat.read(stored, as_version=4)
+    ours, theirs = ([(cell.cell_type, cell.source) for cell in item.cells] for item in (notebook, other))
+    if len(ours) != len(theirs):
+        return [f"{stored.name} has {len(theirs)} cells, its source {len(ours)}"]
+    return [f"{stored.name}, cell {i}" for i, (a, b) in enumerate(zip(ours, theirs, strict=True), 1) if a != b]
+
+
+def write(notebook: Any, path: Path) -> None:
+    """Write a notebook whole or not at all.
+
+    Raises:
+        SystemExit: it is larger than a repository should hold.
+    """
+    text = nbformat.writes(notebook) + "\n"
+    if len(text.encode()) > MOST_BYTES:
+        raise SystemExit(f"{path.name} would be {len(text.encode()) / 1e6:.1f} MB: fewer or smaller pictures, please")
+    nbformat.validate(notebook)
+    temporary = path.with_suffix(".ipynb.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def main() -> int:
+    """Parse, build each notebook, say what it took; 1 when one failed or is stale."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("names", nargs="*", help="which notebooks; all by default")
+    parser.add_argument("--short", action="store_true", help="short mode: a laptop without a GPU, CI")
+    parser.add_argument("--check", action="store_true", help="execute, write nothing, fail where a notebook is stale")
+    parser.add_argument("--stale-only", action="store_true", help="with --check: compare cells, execute nothing")
+    chosen = parser.parse_args()
+    failures: list[str] = []
+    for path in sources(chosen.names):
+        target = path.with_suffix(".ipynb")
+        if chosen.check:
+            failures += differing_cells(read_source(path), target)
+            if chosen.stale_only:
+                continue
+        try:
+            notebook, seconds = execute(path, short=chosen.short)
+        except CellExecutionError as error:
+            failures.append(f"{path.name}: {str(error)[-2000:]}")
+            continue
+        print(f"{path.stem}: {seconds:.0f} s", flush=True)
+        if not chosen.check:
+            write(notebook, target)
+    for failure in failures:
+        print(f"error: {failure} (make it with: python notebooks/build.py)", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
