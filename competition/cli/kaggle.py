@@ -11,6 +11,7 @@ import typer
 from competition.environment import COMPETITION
 
 if TYPE_CHECKING:
+    from competition.data.layout import CompetitionData
     from competition.publish.standing import Submission
 
 LEDGER = Path("submissions/ledger.csv")
@@ -54,13 +55,20 @@ def submit(
     """Check a file, submit it, wait for its score, write the ledger. Spends one of the day's submissions."""
     from competition.cli.submission import record
     from competition.data.layout import load_data
+    from competition.errors import UsageError
     from competition.prediction.ledger import Ledger
     from competition.publish.client import connect
     from competition.publish.submit import submit as submit_file
 
-    source = sample if sample is not None and run is None else load_data(data, need_labels=run is not None)
-    if run is not None and not dry_run:
-        record(file, run, source, ledger)
+    source: CompetitionData | Path
+    if run is None:
+        source = sample if sample is not None else load_data(data, need_labels=False)
+    elif sample is not None:
+        raise UsageError("--run needs the whole competition: give --data instead of --sample")
+    else:
+        source = load_data(data)
+        if not dry_run:
+            record(file, run, source, ledger)
     done = submit_file(
         connect,
         file,

@@ -108,7 +108,7 @@ def _patient_class() -> Any:
         """Overrides the one method through which the client makes every connection."""
 
         def build_kaggle_client(self) -> Any:
-            self.args = [argument for argument in self.args if argument not in ("--verbose", "-v")]
+            self.args = [argument for argument in super().args if argument not in ("--verbose", "-v")]
             client = super().build_kaggle_client()
             http = client.http_client()
             http._init_session()

@@ -43,27 +43,31 @@ def list_files(connection: Connection, name: KernelName) -> tuple[RemoteFile, ..
         KernelError: a name is unsafe or there are too many files.
         KaggleError: Kaggle refuses or cannot be reached.
     """
-    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
-
     found: list[RemoteFile] = []
     token, seen = "", {""}
     for _ in range(_MAX_PAGES):
-        request = ApiListKernelSessionOutputRequest()
-        request.user_name, request.kernel_slug = name.owner, name.slug
-        request.page_size, request.page_token = 100, token
-        answer = connection.call(
-            f"list the files of kernel {name}",
-            lambda services, request=request: services.kernels.kernels_api_client.list_kernel_session_output(request),
-        )
+        answer = _page(connection, name, token)
         found += [RemoteFile(safe_name(file.file_name or ""), file.url or "") for file in answer.files or ()]
         token = answer.next_page_token or ""
         if len(found) > MAX_FILES:
-            raise KernelError(f"kernel {name} left more than {MAX_FILES:,} files: fetch the ones you need by --only")
+            raise KernelError(f"kernel {name} left more than {MAX_FILES:,} files: have it pack them into one archive")
         if token in seen:
             break
         seen.add(token)
     _require_distinct(found)
     return tuple(found)
+
+
+def _page(connection: Connection, name: KernelName, token: str) -> Any:
+    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+
+    request = ApiListKernelSessionOutputRequest()
+    request.user_name, request.kernel_slug = name.owner, name.slug
+    request.page_size, request.page_token = 100, token
+    return connection.call(
+        f"list the files of kernel {name}",
+        lambda services: services.kernels.kernels_api_client.list_kernel_session_output(request),
+    )
 
 
 def _require_distinct(files: Sequence[RemoteFile]) -> None:

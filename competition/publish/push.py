@@ -21,6 +21,7 @@ from competition.publish import kernel_session, outputs
 from competition.publish.client import Connection
 from competition.publish.kaggle_errors import KaggleError, KernelError
 from competition.publish.kernel_session import KernelName
+from competition.publish.kernels import read_code
 from competition.publish.prepare import Prepared
 from competition.publish.push_state import (
     COMPLETE,
@@ -35,6 +36,7 @@ from competition.publish.push_state import (
     source_digest,
 )
 from competition.publish.record import SUBMISSION, check_record
+from competition.publish.redact import one_line
 from competition.publish.submit import submit
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ def push_kernel(connection: Connection, kernel: Prepared, plan: PushPlan) -> Pus
         if plan.wait and not _is_fetched(file, state):
             state = _fetch(connection, file, state, kernel.folder, plan)
         if plan.submit:
-            state = _submit(connection, file, state, plan)
+            state = _submit(connection, file, state, kernel.folder, plan)
     return state
 
 
@@ -153,6 +155,8 @@ def _started(file: StateFile, kernel: Prepared, plan: PushPlan) -> PushState:
         if known.reached(PUSHED):
             say(f"{known.kernel} version {known.version or '?'} is pushed already (--again pushes it anew)")
         return known
+    if known is not None and known.reached(PUSHED) and not known.reached(FETCHED):
+        say(f"{known.kernel} version {known.version or '?'} was pushed from another source and is left to itself")
     _check(kernel)
     return PushState(source=source, kernel=read_metadata(kernel.folder)["id"])
 
@@ -214,14 +218,30 @@ def _fetch(connection: Connection, file: StateFile, state: PushState, folder: Pa
     target = f"output-v{state.version}"
     shutil.rmtree(file.home / target, ignore_errors=True)  # it would be in the record if it were whole
     outputs.fetch(connection, name, file.home / target, record=plan.record)
+    _verify(file.home / target, folder, plan)
     return file.write(state, step=FETCHED, folder=target)
 
 
-def _submit(connection: Connection, file: StateFile, state: PushState, plan: PushPlan) -> PushState:
+def _verify(fetched: Path, folder: Path, plan: PushPlan) -> None:
+    """The files are those that the kernel wrote, and the kernel carried the kit that was pushed.
+
+    Raises:
+        KernelError: a digest differs, or the record is lacking and wanted.
+    """
+    record = check_record(fetched, required=plan.record)
+    pushed = read_code(folder / str(read_metadata(folder)["code_file"])).digest
+    if record and pushed and record.get("kit") != pushed:
+        ran = one_line(record.get("kit") or "none")[:16]
+        raise KernelError(
+            f"the output was made by another build of the kit ({ran}) than the one pushed ({pushed[:16]})"
+        )
+
+
+def _submit(connection: Connection, file: StateFile, state: PushState, folder: Path, plan: PushPlan) -> PushState:
     submission = file.home / state.folder / SUBMISSION
     if not submission.is_file():
         raise DataError(f"{state.kernel} left no {SUBMISSION}: only a kernel of the competition can be submitted")
-    check_record(file.home / state.folder, required=plan.record)  # it may have lain here for days
+    _verify(file.home / state.folder, folder, plan)  # it may have lain here for days
     assert plan.sample is not None
     assert plan.ledger is not None  # the plan holds both
     slug = KernelName.parse(state.kernel, connection.user).slug

@@ -16,7 +16,7 @@ SUBMISSION = "submission.csv"
 
 
 def write_record(folder: Path, names: Sequence[str] = (SUBMISSION,), **facts: str) -> Path:
-    """The last act of a kernel: write down size and digest of what it leaves, so that the fetch can check it.
+    """What a kernel does with each file it leaves: write down size and digest, so that the fetch can check them.
 
     Args:
         folder: the kernel's working folder.
@@ -26,8 +26,9 @@ def write_record(folder: Path, names: Sequence[str] = (SUBMISSION,), **facts: st
     Returns:
         The record, ``outputs.json`` in the folder.
     """
+    known = read_json(folder / RECORD) if (folder / RECORD).is_file() else {"files": {}}
     files = {name: _facts(folder / name) for name in names if (folder / name).is_file()}
-    write_json(folder / RECORD, {"files": files, **facts})
+    write_json(folder / RECORD, {**known, "files": {**known["files"], **files}, **facts})
     return folder / RECORD
 
 
@@ -70,6 +71,8 @@ def check_record(folder: Path, *, required: bool) -> dict[str, Any]:
                 f"'{one_line(name, 80)}' is not the file that the kernel wrote: {found['bytes']:,} bytes, digest "
                 f"{found['sha256'][:16]}; recorded {told.get('bytes')} bytes, {str(told.get('sha256'))[:16]}"
             )
+    if required and (folder / SUBMISSION).is_file() and SUBMISSION not in files:
+        raise KernelError(f"the kernel's {RECORD} says nothing of {SUBMISSION}, so it cannot be verified")
     return dict(record)
 
 

@@ -93,18 +93,18 @@ def submissions(connection: Connection, competition: str = environment.COMPETITI
     """
     from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest
 
+    request = ApiListSubmissionsRequest()
+    request.competition_name, request.page_size, request.page_token = competition, _PAGE, ""
+
+    def page(services: Any) -> Any:
+        return services.competitions.competition_api_client.list_submissions(request)
+
     found: list[Submission] = []
-    token = ""
     for _ in range(_PAGES):
-        request = ApiListSubmissionsRequest()
-        request.competition_name, request.page_size, request.page_token = competition, _PAGE, token
-        answer = connection.call(
-            "list the submissions",
-            lambda services, request=request: services.competitions.competition_api_client.list_submissions(request),
-        )
+        answer = connection.call("list the submissions", page)
         found += [_submission(item) for item in answer.submissions or ()]
-        token = answer.next_page_token or ""
-        if not token:
+        request.page_token = answer.next_page_token or ""
+        if not request.page_token:
             break
     return tuple(found)
 
@@ -167,20 +167,20 @@ def leaderboard(
     """
     from kagglesdk.competitions.types.competition_api_service import ApiGetLeaderboardRequest
 
+    request = ApiGetLeaderboardRequest()
+    request.competition_name, request.page_size, request.page_token = competition, 200, ""
+
+    def page(services: Any) -> Any:
+        return services.competitions.competition_api_client.get_leaderboard(request)
+
     found: list[Place] = []
-    token = ""
     for _ in range(_PAGES):
-        request = ApiGetLeaderboardRequest()
-        request.competition_name, request.page_size, request.page_token = competition, 200, token
-        answer = connection.call(
-            "read the leaderboard",
-            lambda services, request=request: services.competitions.competition_api_client.get_leaderboard(request),
-        )
+        answer = connection.call("read the leaderboard", page)
         for item in answer.submissions or ():
             team = one_line(item.team_name or "", 60)
             found.append(Place(len(found) + 1, team, _number(item.score), _date(item.submission_date)))
-        token = answer.next_page_token or ""
-        if not token or len(found) >= most:
+        request.page_token = answer.next_page_token or ""
+        if not request.page_token or len(found) >= most:
             break
     return tuple(found[:most])
 

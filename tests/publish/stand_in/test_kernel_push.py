@@ -96,7 +96,9 @@ def test_push_alone_then_wait_then_submit(
 def test_a_changed_source_is_pushed_anew(folder: Path, planned: Kernel, world: World, dogbreed: Dogbreed) -> None:
     dogbreed("kernel", "push", NAME)
     (folder / "probe-cpu.py").write_text(CODE + "# more\n")
-    assert "version 2: pushed" in dogbreed("kernel", "push", NAME).stdout
+    done = dogbreed("kernel", "push", NAME)
+    assert "version 2: pushed" in done.stdout
+    assert "version 1 was pushed from another source and is left to itself" in done.stderr
     assert "version 3: pushed" in dogbreed("kernel", "push", NAME, "--again").stdout
 
 
@@ -309,6 +311,24 @@ def test_an_output_without_record(
     assert not world.submissions
     dogbreed(*command, "--no-record")
     assert len(world.submissions) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (b'{"files": {}}', "says nothing of submission.csv"),
+        (b'{"files": []}', "is damaged"),
+        (b'{"files": {"../x": {}}}', "unsafe name"),
+        (b'{"files": {"gone.txt": {}}}', "offers no such file"),
+        (b"{", "is not valid JSON"),
+    ],
+)
+def test_a_record_that_does_not_hold(
+    record: bytes, words: str, folder: Path, planned: Kernel, sample: Path, world: World, dogbreed: Dogbreed
+) -> None:
+    planned.files[1] = ("outputs.json", record)
+    assert words in dogbreed("kernel", "push", NAME, "--wait", "--submit", "--sample", sample, fails=1).line
+    assert not world.submissions
 
 
 @pytest.mark.parametrize(
