@@ -114,7 +114,7 @@ def _train(
     """``model.fit``, in two calls where the first epoch is only the rest of an interrupted one."""
     epoch, step = kit.resume.epoch, kit.resume.step
     valid = ordered(data.valid, data.mean, data.std, config.batch_size, outputs_of(model))
-    options: dict[str, Any] = {"validation_data": valid, "callbacks": list(callbacks), "verbose": 0}
+    options: dict[str, Any] = {"validation_data": valid, "callbacks": list(callbacks), "verbose": 0, "shuffle": False}
     if step:
         _build_metrics(model, data.valid)
         feed.begin_at(epoch, step)

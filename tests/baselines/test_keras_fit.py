@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from baselines import create_model
 from baselines.adapter import Outcome
-from baselines.datasets import Dataset
+from baselines.datasets import Dataset, Part
 from baselines.fit_config import FitConfig
 from competition.errors import KitError, ResumeError, UsageError
 from competition.training.metrics import accuracy, log_loss, softmax
@@ -116,32 +118,60 @@ RICH: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(0, 4), (1, 0), (1, 5), (2, 1)])
+@dataclass(frozen=True)
+class Ended:
+    """A training that nobody interrupted: its weights and its history."""
+
+    weights: list[np.ndarray]
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def whole(data: Dataset, keras_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    folder, model = tmp_path_factory.mktemp("whole"), mlp()
+    train(model, data, folder, **RICH)
+    return Ended([weight.numpy() for weight in model.weights], History(folder / "history.csv").rows)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 4), (1, 0), (2, 1)])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(
-    data: Dataset, tmp_path: Path, epoch: int, step: int
+    data: Dataset, whole: Ended, tmp_path: Path, epoch: int, step: int
 ) -> None:
-    whole, broken = mlp(), mlp()
-    train(whole, data, tmp_path / "whole", **RICH)
     with pytest.raises(KilledError):
-        train(broken, data, tmp_path / "broken", save_every=0, callbacks=[killed_at(epoch, step)], **RICH)
+        train(mlp(), data, tmp_path, save_every=0, callbacks=[killed_at(epoch, step)], **RICH)
     again = mlp()
-    outcome = train(again, data, tmp_path / "broken", save_every=0, **RICH)
+    outcome = train(again, data, tmp_path, save_every=0, **RICH)
     assert outcome.epochs == 3
     for ours, theirs in zip(again.weights, whole.weights, strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-    rows, expected = History(tmp_path / "broken/history.csv").rows, History(tmp_path / "whole/history.csv").rows
-    for row, wanted in zip(rows, expected, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs, err_msg=ours.path)
+    for row, wanted in zip(History(tmp_path / "history.csv").rows, whole.rows, strict=True):
         for column in COLUMNS[:-2]:
             assert row[column] == pytest.approx(wanted[column], rel=1e-6), (row["epoch"], column)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(data: Dataset, tmp_path: Path) -> None:
-    first, second, third = mlp(), mlp(), mlp()
-    train(first, data, tmp_path / "1", epochs=1, **RICH)
-    train(second, data, tmp_path / "2", epochs=1, **RICH)
-    train(third, data, tmp_path / "3", epochs=1, seed=1, **RICH)
-    np.testing.assert_array_equal(first.weights[0].numpy(), second.weights[0].numpy())
-    assert np.abs(first.weights[0].numpy() - third.weights[0].numpy()).max() > 1e-4
+def test_another_seed_gives_other_weights(data: Dataset, whole: Ended, tmp_path: Path) -> None:
+    model = mlp()
+    train(model, data, tmp_path, seed=1, **RICH)
+    assert np.abs(model.weights[0].numpy() - whole.weights[0]).max() > 1e-3
+
+
+def test_ctrl_c_saves_and_stops(data: Dataset, whole: Ended, tmp_path: Path) -> None:
+    import os
+    import signal
+
+    import keras
+
+    class Press(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(mlp(), data, tmp_path, callbacks=[Press()], **RICH)
+    assert [path.name[:22] for path in (tmp_path / "checkpoint").glob("epoch*")] == ["epoch-0000-step-000003"]
+    again = mlp()
+    train(again, data, tmp_path, **RICH)
+    np.testing.assert_array_equal(again.weights[0].numpy(), whole.weights[0])
 
 
 def test_a_checkpoint_of_another_training_is_refused(data: Dataset, tmp_path: Path) -> None:
@@ -156,14 +186,16 @@ def test_a_checkpoint_of_another_training_is_refused(data: Dataset, tmp_path: Pa
 def test_it_stops_early_and_keeps_the_best_epoch(data: Dataset, tmp_path: Path) -> None:
     from baselines.keras_nets.adapter import predict
 
+    # With wrong labels there, what is learnt makes the validation loss worse.
+    wrong = Part(data.valid.images, (data.valid.labels + 1) % 4)
     model = mlp()
-    outcome = train(model, data, tmp_path, epochs=30, patience=2, lr=0.3, optimiser="momentum", schedule="constant")
+    outcome = train(model, dataclasses.replace(data, valid=wrong), tmp_path, epochs=30, patience=2)
     losses = History(tmp_path / "history.csv").column("valid_loss")
     assert len(losses) < 30
     assert outcome.stopped == "no better valid_loss for 2 epochs"
     assert outcome.best_epoch == len(losses) - 2 == int(np.argmin(losses)) + 1
-    logits = predict(model, data.valid.images, data.mean, data.std, batch_size=60, device="cpu")
-    assert log_loss(softmax(logits), data.valid.labels) == pytest.approx(min(losses), rel=1e-4)
+    logits = predict(model, wrong.images, data.mean, data.std, batch_size=60, device="cpu")
+    assert log_loss(softmax(logits), wrong.labels) == pytest.approx(min(losses), rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_ends_it_in_one_line(data: Dataset, tmp_path: Path) -> None:
@@ -171,19 +203,26 @@ def test_a_loss_that_is_no_number_ends_it_in_one_line(data: Dataset, tmp_path: P
         train(mlp(), data, tmp_path, optimiser="sgd", lr=1e30)
 
 
-def test_auxiliary_heads_are_trained_and_not_scored(tmp_path: Path) -> None:
-    data = quarters(train=16, valid=8, test=4, side=32, channels=3)
-    model = create_model("googlenet_small", "keras", num_classes=4)
-    assert len(model.outputs) == 3
+def test_auxiliary_heads_are_trained_and_not_scored(data: Dataset, tmp_path: Path) -> None:
+    import keras
+
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(8, activation="relu", name="body")(keras.layers.Flatten()(image))
+    heads = [keras.layers.Dense(4, name=name)(x) for name in ("fc", "aux1.fc2", "aux2.fc2")]
+    model = keras.Model(image, heads)
     before = {weight.path: weight.numpy() for weight in model.trainable_weights}
-    train(model, data, tmp_path, epochs=1, batch_size=16)
+    with pytest.raises(KilledError):
+        train(model, data, tmp_path, epochs=1, save_every=0, callbacks=[killed_at(0, 3)])
+    train(model, data, tmp_path, epochs=1)
     row = History(tmp_path / "history.csv").rows[0]
     assert list(row) == COLUMNS
     moved = {
         weight.path for weight in model.trainable_weights if np.abs(weight.numpy() - before[weight.path]).max() > 0
     }
     assert {"aux1.fc2/kernel", "aux2.fc2/kernel", "fc/kernel"} <= moved
-    assert row["valid_loss"] < row["train_loss"]  # the latter counts the heads as well
+    logits = model.predict((data.valid.images / 255 - data.mean) / data.std, verbose=0)[0]
+    assert row["valid_loss"] == pytest.approx(log_loss(softmax(logits), data.valid.labels), rel=1e-4)
+    assert row["train_loss"] > 1.3 * row["valid_loss"]  # it counts the heads as well
 
 
 def test_half_precision_trains(data: Dataset, tmp_path: Path) -> None:
