@@ -123,7 +123,7 @@ class Road:
 
     @property
     def score(self) -> np.ndarray:
-        """``(least - most) / 2`` averaged over the shares, float64 (n,): above 0 if the map ranks better than chance."""
+        """``(least - most) / 2`` averaged over the shares, float64 (n,): above 0 if the map tells more than chance."""
         return np.asarray((self.least - self.most).mean(axis=1, dtype=np.float64) / 2)
 
 

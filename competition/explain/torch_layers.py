@@ -115,7 +115,7 @@ class LayerBook:
             return output.permute(0, 2, 3, 1)
         if layout == "nhwc":
             return output
-        grid = self._grid(output.shape[1:], (images[1], images[2]))
+        grid = self._grid(layer, output.shape[1:], self._size_at(layer, (images[1], images[2])))
         if grid is None:
             size = f"{images[1]} x {images[2]}"
             raise KitError(f"the {output.shape[1]} tokens of '{layer}' form no grid over {size} pixels")
@@ -148,48 +148,62 @@ class LayerBook:
         return shown
 
     def _describe(self, name: str, output: Tensor) -> Seen:
-        module, size = self.model.get_submodule(name), self.input_shape[:2]
+        size = self._size_at(name, self.input_shape[:2])
         shape = tuple(output.shape[1:])
-        layout = self._layout(module, shape, size)
+        layout = self._layout(name, shape, size)
         described = shape
         if layout == "nchw":
             described = (shape[1], shape[2], shape[0])
         elif layout == "tokens":
-            described = (*(self._grid(shape, size) or (0, 0))[:2], shape[1])
+            described = (*(self._grid(name, shape, size) or (0, 0))[:2], shape[1])
         spatial = layout != "other" and described[0] * described[1] > 1
-        info = LayerInfo(name, type(module).__name__, described if spatial else shape, spatial)
+        kind = type(self.model.get_submodule(name)).__name__
+        info = LayerInfo(name, kind, described if spatial else shape, spatial)
         return Seen(info, layout if spatial else "other")
 
-    def _layout(self, module: nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> Layout:
+    def _layout(self, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> Layout:
+        module = self.model.get_submodule(name)
         if len(shape) == 2:
-            return "tokens" if self._grid(shape, size) is not None else "other"
+            return "tokens" if self._grid(name, shape, size) is not None else "other"
         if len(shape) != 3:
             return "other"
         if isinstance(module, _CHANNELS_FIRST):
             return "nchw"
-        first, last = self._fits(shape[1:], size), self._fits(shape[:2], size)
+        first, last = self._fits(name, shape[1:], size), self._fits(name, shape[:2], size)
         if first and last:  # as many channels as rows and columns
             return "nhwc" if isinstance(module, nn.LayerNorm | nn.Linear) else "nchw"
         return "nchw" if first else "nhwc" if last else "other"
 
-    def _fits(self, grid: tuple[int, ...], size: tuple[int, int]) -> bool:
+    def _fits(self, name: str, grid: tuple[int, ...], size: tuple[int, int]) -> bool:
         """Whether a grid has the image's proportions; attention matrices of token models are larger than the grid."""
-        limit = self._patches(size) or size
+        limit = self._patches(name, size) or size
         skew = abs(grid[0] - grid[1] * size[0] / size[1])
         near = skew <= (1 if size[0] != size[1] else 0)
         return near and grid[0] <= limit[0] + 2 and grid[1] <= limit[1] + 2
 
-    def _patches(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Rows and columns after the model's patch embedding, where it has one."""
-        side = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
+    def _size_at(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the image where the layer is: a network of several backbones may resize it."""
+        of = getattr(self.model, "image_size_at", None)
+        return size if of is None else of(name, size)
+
+    def _owner(self, name: str, attribute: str) -> Any:
+        """An attribute of the innermost module around a layer that has it, or None."""
+        path = name.split(".")
+        around = (".".join(path[:depth]) for depth in range(len(path) - 1, -1, -1))
+        found = (getattr(self.model.get_submodule(outer), attribute, None) for outer in around)
+        return next((value for value in found if value is not None), None)
+
+    def _patches(self, name: str, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Rows and columns after the patch embedding of the model around a layer, where it has one."""
+        side = getattr(self._owner(name, "patch_embed"), "patch_size", None)
         if side is None:
             return None
         rows, columns = (side, side) if isinstance(side, int) else tuple(side)
         return -(-size[0] // int(rows)), -(-size[1] // int(columns))
 
-    def _grid(self, shape: Sequence[int], size: tuple[int, int]) -> tuple[int, int, int] | None:
-        prefix = getattr(self.model, "num_prefix_tokens", None)
-        return grid_of(shape, size, prefix=prefix, patches=self._patches(size))
+    def _grid(self, name: str, shape: Sequence[int], size: tuple[int, int]) -> tuple[int, int, int] | None:
+        prefix = self._owner(name, "num_prefix_tokens")
+        return grid_of(shape, size, prefix=prefix, patches=self._patches(name, size))
 
     def _may_be_last(self, name: str, output: Tensor) -> bool:
         """Maps that are features: no dropout, and of tokens only norms and blocks, not the projections of attention."""

@@ -47,7 +47,7 @@ def predict_by_view(
     found = sorted(path.parent for path in run.path.glob("fold*/model.safetensors"))
     if not found:
         raise ResumeError(f"{run.path} holds no trained fold: start the same 'dogbreed run' again")
-    backbone = _backbone(run, config, weights)
+    backbone = backbone_of(run, config, weights)
     device = pick_device(config.device)
     for folder in found:
         model = create_model(backbone, len(stored.classes), pretrained=False, image_size=config.image_size)
@@ -66,7 +66,12 @@ def predict_by_view(
         )
 
 
-def _backbone(run: RunDir, config: TrainConfig, weights: Path | str | None) -> BackboneRef:
+def backbone_of(run: RunDir, config: TrainConfig, weights: Path | str | None) -> BackboneRef:
+    """The backbone that a run fine-tuned.
+
+    Raises:
+        ResumeError: its weights are not those that the run started from.
+    """
     (backbone,) = find_backbones([config.backbone], weights)
     wanted = run.manifest.get("weights", {})
     if config.pretrained and wanted.get(backbone.name) != backbone.digest:

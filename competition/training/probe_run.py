@@ -125,22 +125,33 @@ def predict_photos(
         ResumeError: the backbone's weights are not those of the run.
     """
     stored = read_json(run / "probe.json")
+    backbones = backbones_of(run, stored, weights)
+    design = probe.Design(
+        stored["design"], tuple(probe.Matrix(tuple(map(tuple, groups))) for groups in stored["matrices"])
+    )
+    features = embed(photos, probe_blocks(backbones, stored["views"]), config)
+    tested = probe.predict(design, read_heads(run, stored), stored["temperatures"], features)
+    ids, classes = tuple(photo.id for photo in photos), tuple(stored["classes"])
+    return tuple(Predictions(ids, classes, probabilities) for probabilities in tested)
+
+
+def backbones_of(run: RunDir, stored: dict[str, Any], weights: Path | str | None) -> tuple[BackboneRef, ...]:
+    """The backbones of a run, ``stored`` being its ``probe.json``, in the order of that file.
+
+    Raises:
+        ResumeError: the weights are not those of the run.
+    """
     backbones = find_backbones(list(stored["backbones"]), weights)
     for ref in backbones:
         if ref.digest != stored["backbones"][ref.name]["digest"]:
             raise ResumeError(
                 f"the weights of {ref.name} are not those that {run.path} was made with: pass the same --weights"
             )
-    design = probe.Design(
-        stored["design"], tuple(probe.Matrix(tuple(map(tuple, groups))) for groups in stored["matrices"])
-    )
-    features = embed(photos, probe_blocks(backbones, stored["views"]), config)
-    tested = probe.predict(design, _read_heads(run, stored), stored["temperatures"], features)
-    ids, classes = tuple(photo.id for photo in photos), tuple(stored["classes"])
-    return tuple(Predictions(ids, classes, probabilities) for probabilities in tested)
+    return backbones
 
 
-def _read_heads(run: RunDir, stored: dict[str, Any]) -> list[list[probe.Head]]:
+def read_heads(run: RunDir, stored: dict[str, Any]) -> list[list[probe.Head]]:
+    """The heads that ``write_heads`` kept: per matrix, per fold, weight (d, c) and bias (c,)."""
     from safetensors.numpy import load_file
 
     folds = [load_file(str(run / f"fold{fold}" / "head.safetensors")) for fold in range(int(stored["folds"]))]
