@@ -96,7 +96,7 @@ class KernelSpec:
 
 def slug_of(title: str) -> str:
     """The slug that Kaggle makes of a title: letters without accents, digits, single hyphens."""
-    plain = unicodedata.normalize("NFKD", title.replace("'", "")).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain.casefold()).strip("-")
 
 

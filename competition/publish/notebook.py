@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def _percent_cells(text: str) -> list[dict[str, Any]]:
     starts = list(_CELL.finditer(text))
     first = text[: starts[0].start()] if starts else text
     cells = [code_cell(first.strip("\n"))] if first.strip() else []
-    for start, end in zip(starts, [*(match.start() for match in starts[1:]), len(text)], strict=True):
-        body = text[start.end() : end].strip("\n")
+    for start, following in zip_longest(starts, starts[1:]):
+        body = text[start.end() : following.start() if following else len(text)].strip("\n")
         if "[markdown]" in start.group(1):
             cells.append(markdown_cell(re.sub(r"^# ?", "", body, flags=re.MULTILINE)))
         elif body:

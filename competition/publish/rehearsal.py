@@ -76,5 +76,6 @@ def tiny_dataset(folder: Path) -> Path:
         (backbone,) = find_backbones([TINY])
         target.mkdir(parents=True, exist_ok=True)
         save_weights(create_model(backbone, pretrained=False), target / "model.safetensors")
-        write_json(target / "config.json", {"architecture": TINY, "num_classes": 1000, "num_features": 64})
+        stored = {"input_size": [3, 64, 64], "num_classes": 1000, "first_conv": "conv1.0", "classifier": "fc"}
+        write_json(target / "config.json", {"architecture": TINY, "num_classes": 1000, "pretrained_cfg": stored})
     return folder
