@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +126,8 @@ def seed_framework(framework: str, seed: int) -> None:
     """Seed what draws the first weights of a framework's next model."""
     if framework == "keras":
         require_keras()
+        importlib.import_module("baselines.keras_nets")  # must come before TensorFlow, see there
         import keras
-
-        import baselines.keras_nets  # noqa: F401 - must come before TensorFlow, see there
 
         keras.utils.set_random_seed(seed)
     else:
