@@ -66,7 +66,7 @@ def fit(
     require_match(adapter, model, card, dataset)
     run = RunDir(Path(run_dir) if run_dir else new_run(f"{card.name}-{framework}-{dataset.name}"))
     with run.claimed():
-        run.open(chosen, dataset.digest, model=card.name, framework=framework, arguments=dict(card.arguments))
+        run.open(chosen, dataset.digest, framework=framework, model=card.described)
         if (run / "metrics.json").is_file():
             return _finished(adapter, model, run)
         say(f"{card.name} ({framework}) on {dataset.name}, {adapter.device_name(chosen.device)}, kept in {run.path}")

@@ -92,6 +92,12 @@ class ModelCard:
             dataset={"name": data.name, "source": data.source, "digest": data.digest, **data.options},
         )
 
+    @property
+    def described(self) -> str:
+        """Name and arguments as one text, the same for the same model."""
+        options = [f"{key}={_listed(value)}" for key, value in sorted(self.arguments.items()) if key != "name"]
+        return f"{self.name}({', '.join(options)})"
+
     def save(self, path: Path) -> None:
         """Write ``model.json``."""
         write_json(path, asdict(self))
@@ -112,6 +118,10 @@ class ModelCard:
             return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
         except (TypeError, ValueError) as error:
             raise DataError(f"{path} is damaged ({error}): train again") from error
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def stored_model(folder: Path, card: ModelCard, model: Any = None) -> Any:
