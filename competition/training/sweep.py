@@ -90,7 +90,7 @@ def run_sweep(
         raise UsageError(f"--trials {trials} is impossible: expected 1 or more")
     space.check(config)
     study = _open_study(config, space, run, facts, storage)
-    _retake_lost_trials(study, alone=storage is None)
+    retake_lost_trials(study, alone=storage is None)
     done = len(_settled(study))
     if done < trials:
         say(f"sweep of '{config.name}': {trials - done} trials to go, over {', '.join(space.keys)}")
@@ -112,7 +112,7 @@ def _open_study(config: TrainConfig, space: Space, run: RunDir, facts: Mapping[s
         run.path.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name=f"dogbreed-{config.name}",
-            storage=_database(address),
+            storage=database(address),
             direction="minimize",
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(
@@ -120,7 +120,7 @@ def _open_study(config: TrainConfig, space: Space, run: RunDir, facts: Mapping[s
             ),  # the first epoch is warm-up
         )
     except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"the study's database {_without_password(address)} cannot be used: {error}") from error
+        raise StorageError(f"the study's database {without_password(address)} cannot be used: {error}") from error
     stored = study.user_attrs.get("identity")
     if stored is None:
         study.set_user_attr("identity", identity)
@@ -146,7 +146,7 @@ def _sampler(seed: int | None) -> Any:
         )
 
 
-def _database(address: str) -> Any:
+def database(address: str) -> Any:
     """Optuna's storage with a heartbeat, by which the trials of a machine that died are noticed."""
     import warnings
 
@@ -157,7 +157,8 @@ def _database(address: str) -> Any:
         return optuna.storages.RDBStorage(address, heartbeat_interval=_HEARTBEAT_SECONDS)
 
 
-def _without_password(address: str) -> str:
+def without_password(address: str) -> str:
+    """A database's address as it may be shown."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -179,8 +180,13 @@ def _settled(study: Study) -> list[FrozenTrial]:
     return [trial for trial in ended if trial.state != TrialState.FAIL or "diverged" in trial.user_attrs]
 
 
-def _retake_lost_trials(study: Study, alone: bool) -> None:
-    """Queue again, once, what was running when its process was interrupted or killed."""
+def retake_lost_trials(study: Study, alone: bool) -> None:
+    """Queue again, once, what was running when its process was interrupted or killed.
+
+    Args:
+        study: of which trials may have been lost.
+        alone: nobody else works on it, so whatever runs in it is a leftover; else only trials without a heartbeat are.
+    """
     import warnings
 
     import optuna
@@ -198,7 +204,7 @@ def _retake_lost_trials(study: Study, alone: bool) -> None:
     for trial in everything:
         lost = trial.state == TrialState.FAIL and "diverged" not in trial.user_attrs and trial.params
         if lost and trial.number not in retaken:
-            study.enqueue_trial(trial.params, user_attrs={"retakes": trial.number})
+            study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs, "retakes": trial.number})
 
 
 def _objective(config: TrainConfig, space: Space, fit: Fit, run: RunDir) -> Callable[[Trial], float]:
