@@ -15,7 +15,7 @@ from competition.environment import COMPETITION
 
 HOME = Path("runs/kernels")
 Name = Annotated[str, typer.Argument(help="A kernel of kernels/, or the path of a built folder.")]
-Remote = Annotated[str, typer.Argument(help="SLUG or OWNER/SLUG.")]
+Remote = Annotated[str, typer.Argument(help="SLUG, OWNER/SLUG or OWNER/SLUG/VERSION; without a version the latest.")]
 Kernels = Annotated[Path, typer.Option("--kernels", help="The folder of kernels.")]
 
 
@@ -100,7 +100,7 @@ def logs(
         # bound to the stream now: while the client works, what it prints itself is led elsewhere
         kernel_session.follow(connection, name, partial(print, file=sys.stdout, flush=True))
     else:
-        print(kernel_session.logs(connection, name))
+        print(kernel_session.logs(connection, name).rstrip("\n"))
 
 
 def fetch(

@@ -16,7 +16,9 @@ TOKENS = "https://www.kaggle.com/settings/api"
 HOW_TO_LOG_IN = f"run 'kaggle auth login', or make a token at {TOKENS} and set KAGGLE_API_TOKEN"
 
 _LIMIT = re.compile(r"(?i)submission\s+allowance|daily\s+(submission\s+)?(limit|allowance)|limit of \d+ submissions")
-_RULES = re.compile(r"(?i)accept.{0,40}rules|rules.{0,40}accept|not (yet )?joined|must (first )?join")
+_RULES = re.compile(
+    r"(?i)accept.{0,40}rules|rules.{0,40}accept|not (yet )?joined|must (first )?join|competitions\.participate"
+)
 
 
 class Kind(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,25 +23,34 @@ FIRST_POLL, LONGEST_POLL = 5.0, 60.0
 
 @dataclass(frozen=True)
 class KernelName:
-    """Owner and slug of a kernel, as in the address kaggle.com/code/OWNER/SLUG."""
+    """Owner and slug of a kernel, as in the address kaggle.com/code/OWNER/SLUG, and a version; 0 is the latest."""
 
     owner: str
     slug: str
+    version: int = 0
 
     def __str__(self) -> str:
-        return f"{self.owner}/{self.slug}"
+        return f"{self.owner}/{self.slug}" + (f"/{self.version}" if self.version else "")
+
+    def ask(self, request: Any) -> Any:
+        """Fill in a request of the client. Without a version Kaggle answers for whatever was pushed last."""
+        request.user_name, request.kernel_slug = self.owner, self.slug
+        if self.version:
+            request.version_label = f"v{self.version}"  # a bare number is not found
+        return request
 
     @classmethod
     def parse(cls, text: str, owner: str) -> KernelName:
-        """Read ``slug`` or ``owner/slug``.
+        """Read ``slug``, ``owner/slug`` or ``owner/slug/version``.
 
         Raises:
-            UsageError: it is neither.
+            UsageError: it is none of these.
         """
-        parts = text.strip("/").split("/")
-        if len(parts) > 2 or not all(parts) or any(not part.isascii() or " " in part for part in parts):
-            raise UsageError(f"'{one_line(text, 80)}' is no kernel: expected SLUG or OWNER/SLUG")
-        name = cls(parts[0], parts[1]) if len(parts) == 2 else cls(owner, parts[0])
+        found = re.fullmatch(r"(?:([\w-]+)/)?([\w-]+)|([\w-]+)/([\w-]+)/v?(\d+)", text, re.ASCII)
+        if not found:
+            raise UsageError(f"'{one_line(text, 80)}' is no kernel: expected SLUG, OWNER/SLUG or OWNER/SLUG/VERSION")
+        plain_owner, plain_slug, of, slug, version = found.groups()
+        name = cls(of or plain_owner or owner, slug or plain_slug, int(version or 0))
         if len(name.slug) < 5:
             raise UsageError(f"'{name.slug}' is no kernel: a slug has at least five characters")
         return name
@@ -117,11 +127,11 @@ def push(connection: Connection, folder: Path) -> Pushed:
 
 
 def _name_in(answer: Any, asked: KernelName) -> KernelName:
-    """The name that Kaggle gave it, from the reference or the address in its answer."""
-    for text in (str(answer.ref or ""), str(answer.url or "")):
-        parts = [part for part in text.split("?")[0].split("/") if part]
-        if len(parts) >= 2:
-            return KernelName(one_line(parts[-2], 80), one_line(parts[-1], 80))
+    """The name that Kaggle gave it, from the address or the reference in its answer."""
+    for text in (str(answer.url or ""), str(answer.ref or "")):
+        parts = [one_line(part, 80) for part in text.split("?")[0].split("/") if part]
+        if len(parts) >= 2 and parts[-2].casefold() == asked.owner.casefold():
+            return KernelName(parts[-2], parts[-1])
     return asked
 
 
@@ -161,8 +171,7 @@ def latest(connection: Connection, name: KernelName) -> Version | None:
     """
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
-    request = ApiGetKernelRequest()
-    request.user_name, request.kernel_slug = name.owner, name.slug
+    request = name.ask(ApiGetKernelRequest())
     try:
         found = connection.call(f"look at kernel {name}", lambda s: s.kernels.kernels_api_client.get_kernel(request))
     except KaggleError as error:
@@ -174,15 +183,14 @@ def latest(connection: Connection, name: KernelName) -> Version | None:
 
 
 def status(connection: Connection, name: KernelName) -> Status:
-    """State of the kernel's latest session.
+    """State of the session of the kernel's version.
 
     Raises:
         KaggleError: it does not exist, is not yours, or Kaggle cannot be reached.
     """
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
 
-    request = ApiGetKernelSessionStatusRequest()
-    request.user_name, request.kernel_slug = name.owner, name.slug
+    request = name.ask(ApiGetKernelSessionStatusRequest())
     answer = connection.call(
         f"ask for the status of kernel {name}",
         lambda services: services.kernels.kernels_api_client.get_kernel_session_status(request),
@@ -221,15 +229,14 @@ def wait(connection: Connection, name: KernelName, limit_seconds: float = 13 * 3
 
 
 def logs(connection: Connection, name: KernelName) -> str:
-    """The log of the latest session as plain text: redacted, and harmless on a terminal.
+    """The log of the session as plain text: redacted, and harmless on a terminal.
 
     Raises:
         KaggleError: as ``status``.
     """
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-    request = ApiListKernelSessionOutputRequest()
-    request.user_name, request.kernel_slug = name.owner, name.slug
+    request = name.ask(ApiListKernelSessionOutputRequest())
     answer = connection.call(
         f"read the log of kernel {name}",
         lambda services: services.kernels.kernels_api_client.list_kernel_session_output(request),

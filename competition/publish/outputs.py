@@ -20,7 +20,7 @@ from competition.files import explain_disk_errors
 from competition.publish.client import Connection, plain_session
 from competition.publish.kaggle_errors import KernelError, translate
 from competition.publish.kernel_session import KernelName
-from competition.publish.record import RECORD, SUBMISSION, check_record, safe_name
+from competition.publish.record import SUBMISSION, check_record, safe_name
 from competition.publish.transfer import download
 
 MAX_FILES, MAX_FILE_BYTES = 5_000, 20 << 30
@@ -37,7 +37,7 @@ class RemoteFile:
 
 
 def list_files(connection: Connection, name: KernelName) -> tuple[RemoteFile, ...]:
-    """All files of the latest session, over all pages, their names verified.
+    """All files of the session, over all pages, their names verified.
 
     Raises:
         KernelError: a name is unsafe or there are too many files.
@@ -61,8 +61,7 @@ def list_files(connection: Connection, name: KernelName) -> tuple[RemoteFile, ..
 def _page(connection: Connection, name: KernelName, token: str) -> Any:
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-    request = ApiListKernelSessionOutputRequest()
-    request.user_name, request.kernel_slug = name.owner, name.slug
+    request = name.ask(ApiListKernelSessionOutputRequest())
     request.page_size, request.page_token = 100, token
     return connection.call(
         f"list the files of kernel {name}",
@@ -89,7 +88,8 @@ def fetch(
         name: of the kernel.
         out: must not exist yet, or be empty.
         only: names to fetch; all when empty.
-        record: whether the kernel's own record of digests must be there; if it is there, it is always checked.
+        record: whether the kernel's own record of digests must be there; if it is there, it is checked when all
+            files are fetched.
 
     Returns:
         The files.
@@ -108,7 +108,8 @@ def fetch(
         whole = work / "whole"
         for file in files:
             _download(connection, file, whole, work / "arriving" / "file")
-        check_record(whole, required=record)
+        if not only:
+            check_record(whole, required=record)
         whole.replace(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -125,7 +126,7 @@ def _chosen(files: Sequence[RemoteFile], only: Sequence[str], name: KernelName) 
             raise UsageError(
                 f"kernel {name} left no '{wanted}'{nearest(wanted, known)} It left: {', '.join(known[:10])}"
             )
-    return [file for file in files if not only or str(file.name) in (*only, RECORD)]
+    return [file for file in files if not only or str(file.name) in only]
 
 
 def _download(connection: Connection, file: RemoteFile, folder: Path, arriving: Path) -> None:

@@ -7,7 +7,7 @@ when it is asked for, the session is COMPLETE, the file is the one that the kern
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +139,7 @@ def push_kernel(connection: Connection, kernel: Prepared, plan: PushPlan) -> Pus
         if not state.reached(PUSHED):
             state = _push(connection, file, state, kernel.folder)
         if plan.wait and not state.reached(COMPLETE):
+            name = replace(name, version=state.version)
             kernel_session.wait(connection, name, plan.wait_seconds).require_complete(name)
             state = file.write(state, step=COMPLETE)
         if plan.wait and not _is_fetched(file, state):
@@ -205,16 +206,12 @@ def _is_fetched(file: StateFile, state: PushState) -> bool:
 
 
 def _fetch(connection: Connection, file: StateFile, state: PushState, folder: Path, plan: PushPlan) -> PushState:
-    """Fetch what the session left, if it is still the session of the version that was pushed."""
-    name = KernelName.parse(state.kernel, connection.user)
-    there = kernel_session.latest(connection, name)
-    known = there is not None and state.version and there.number
-    same = there is not None and (there.number == state.version if known else same_code(there.code, _code(folder)))
-    if not same:
-        now = f"version {there.number or '?'}" if there is not None else "nothing"
-        raise KernelError(
-            f"{name} holds {now} by now, pushed was version {state.version or '?'}: push it again (--again)"
-        )
+    """Fetch what the session of the pushed version left."""
+    name = replace(KernelName.parse(state.kernel, connection.user), version=state.version)
+    if not name.version:  # Kaggle did not tell it: the latest one is ours only if it holds our code
+        there = kernel_session.latest(connection, name)
+        if there is None or not same_code(there.code, _code(folder)):
+            raise KernelError(f"{name} holds another version by now than the one pushed: push it again (--again)")
     target = f"output-v{state.version}"
     shutil.rmtree(file.home / target, ignore_errors=True)  # it would be in the record if it were whole
     outputs.fetch(connection, name, file.home / target, record=plan.record)

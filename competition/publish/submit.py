@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from competition import environment
 from competition.console import say, warn
+from competition.data.storage import only_one
 from competition.errors import SubmissionError
+from competition.files import explain_disk_errors
 from competition.prediction.checker import SubmissionReport, check_submission
 from competition.prediction.ledger import Entry, Ledger, now
 from competition.publish import backoff, standing
@@ -87,17 +90,30 @@ def submit(
     if hashlib.sha256(content).hexdigest()[:16] != report.digest:
         raise SubmissionError(f"{file} changed while it was being checked: nothing was sent, start again")
     connection = connect()
-    found = None if again else sent_before(connection, report.digest, competition)
-    spent = found is None
-    if found is None:
-        standing.require_entered(connection, competition)
-        standing.limits(connection, competition).require_one()
-        found = _send(connection, content, file.name, standing.mark(message, report.digest), report.digest, competition)
-    else:
-        say(f"this very file was sent on {found.date} already; nothing is spent (--again sends it once more)")
-    entry = _written(ledger, file, report, row)
+    with _alone():
+        found = None if again else sent_before(connection, report.digest, competition)
+        spent = found is None
+        if found is None:
+            standing.require_entered(connection, competition)
+            standing.limits(connection, competition).require_one()
+            description = standing.mark(message, report.digest)
+            found = _send(connection, content, file.name, description, report.digest, competition)
+        else:
+            say(f"this very file was sent on {found.date} already; nothing is spent (--again sends it once more)")
+        entry = _written(ledger, file, report, row)
     found = await_score(connection, found, competition, wait_seconds)
     return Outcome(report, found, spent, _scored(ledger, file, entry, found))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time looks whether a file was sent and sends it: two that start together spend only once."""
+    folder = environment.cache_folder()
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = only_one(folder / ".submit.lock")
+    with lock:
+        yield
 
 
 def sent_before(connection: Connection, digest: str, competition: str) -> Submission | None:

@@ -76,13 +76,13 @@ class Handler(BaseHTTPRequestHandler):
             if len(world.requests) > MOST_REQUESTS:
                 return self._json(400, {"code": 400, "message": "too many requests for a test"})
             fault = world.fault_for(parts.path)
-        if fault is not None and fault.kind not in ("cut", "drop_after"):
+        if fault is not None and fault.kind not in ("cut", "stall", "drop_after"):
             return self._suffer(fault)
         with world.lock:
             status, headers, content = self._answer(parts.path, body)
         if fault is not None and fault.kind == "drop_after":
             return self._drop()
-        return self._send(status, headers, content, cut=fault is not None)
+        return self._send(status, headers, content, fault.kind if fault is not None else "")
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -142,9 +142,8 @@ class Handler(BaseHTTPRequestHandler):
             world.uploads[token] = (world.uploads[token][0], body)
             return 200, {}, b""
         if path.startswith("/output/"):
-            _, _, slug, index = path.split("/")
-            name, content = world.kernels[slug].files[int(index)]
-            return self._ranged(world.kernels[slug].broken.get(name, content), {})
+            kernel, name, content = world.offered[int(path.rsplit("/", 1)[-1])]
+            return self._ranged(kernel.broken.get(name, content), {})
         return _json_answer(404, {"code": 404, "message": "no such file"})
 
     def _ranged(self, content: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
@@ -225,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         kernel = self.server.world.kernel(body)
         if kernel is None:
             return 403, {"code": 403, "message": "Permission 'kernels.get' was denied"}
-        return 200, self.server.world.outputs(kernel, body["kernelSlug"], self.server.address, body)
+        return 200, self.server.world.outputs(kernel, self.server.address, body)
 
     def _get_accelerator_quota_statistics(self, body: dict) -> tuple[int, dict]:
         return 200, {"quotaRefreshTime": "2026-11-27T00:00:00.000Z", "gpuQuota": self.server.world.quota}
@@ -236,16 +235,18 @@ class Handler(BaseHTTPRequestHandler):
         _, known, content = _json_answer(status, value)
         self._send(status, {**known, **(headers or {})}, content)
 
-    def _send(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
+    def _send(self, status: int, headers: dict[str, str], content: bytes, fault: str = "") -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         with contextlib.suppress(OSError):  # the client may have left
-            self.wfile.write(content[: len(content) // 2] if cut else content)
+            self.wfile.write(content[: len(content) // 2] if fault else content)
             self.wfile.flush()
-        if cut:
+        if fault == "stall":
+            self.server.world.release.wait(LONGEST_WAIT)
+        if fault:
             self._drop()
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -58,6 +62,23 @@ def test_after_too_many_cuts_the_part_stays_and_the_same_command_continues(
     assert "continuing after" in dogbreed("download").stderr
     assert sha(Path("data", NAME).read_bytes()) == sha(archive)
     assert [path.name for path in Path("data").iterdir()] == [NAME]
+
+
+def test_a_killed_download_goes_on(archive: bytes, world: World, dogbreed: Dogbreed) -> None:
+    world.faults.append(Fault(STORE, "stall"))
+    command = [sys.executable, "-c", "from competition.cli import main; main()", "download", "--no-unpack"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    part = Path("data", NAME + ".part")
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        for _ in range(600):
+            if part.is_file() and part.stat().st_size:
+                break
+            time.sleep(0.05)
+        process.kill()
+    had = part.stat().st_size
+    assert 0 < had < len(archive)
+    assert f"continuing after {had:,} of {len(archive):,} bytes" in dogbreed("download").stderr
+    assert sha(Path("data", NAME).read_bytes()) == sha(archive)
 
 
 def test_a_file_that_changed_meanwhile_is_not_glued_to_the_old_half(

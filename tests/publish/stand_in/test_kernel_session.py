@@ -26,6 +26,28 @@ def test_status(kernel: Kernel, dogbreed: Dogbreed) -> None:
     assert "ended in ERROR" in dogbreed("kernel", "status", "probe-cpu", "--wait", fails=1).line
 
 
+def test_the_version_that_is_asked_for(kernel: Kernel, dogbreed: Dogbreed) -> None:
+    kernel.versions = [{}, {}, {}]
+    kernel.earlier = {2: Kernel("Probe CPU", states=["ERROR"], log="second", files=[("second.txt", b"2")])}
+    for name in ("tester/probe-cpu/2", "tester/probe-cpu/v2"):
+        assert dogbreed("kernel", "status", name).stdout == "tester/probe-cpu/2: ERROR\n"
+    assert dogbreed("kernel", "logs", "tester/probe-cpu/2").stdout == "second\n"
+    dogbreed("kernel", "fetch", "tester/probe-cpu/2", "--out", "x", "--partial")
+    assert [path.name for path in Path("x").iterdir()] == ["second.txt"]
+    assert "COMPLETE" in dogbreed("kernel", "status", "tester/probe-cpu/3").stdout
+    assert "not allowed (403" in dogbreed("kernel", "status", "tester/probe-cpu/9", fails=1).line
+
+
+def test_some_files_of_a_recorded_output(kernel: Kernel, dogbreed: Dogbreed) -> None:
+    kernel.files.append(("outputs.json", b'{"files": {"model/weights.safetensors": {"bytes": 1, "sha256": ""}}}'))
+    dogbreed("kernel", "fetch", "probe-cpu", "--out", "some", "--only", "submission.csv")
+    assert (
+        "is not the file that the kernel wrote"
+        in dogbreed("kernel", "fetch", "probe-cpu", "--out", "all", fails=1).line
+    )
+    assert not Path("all").exists()
+
+
 @pytest.mark.parametrize("name", ["nobody/probe-cpu", "no-such-kernel"])
 @pytest.mark.parametrize("command", [("status",), ("logs",), ("logs", "--follow"), ("fetch", "--out", "x")])
 def test_a_kernel_that_is_not_yours(name: str, command: tuple[str, ...], dogbreed: Dogbreed) -> None:
@@ -34,7 +56,9 @@ def test_a_kernel_that_is_not_yours(name: str, command: tuple[str, ...], dogbree
     assert not Path("x").exists()
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "../x", "cpu", "two words", "/"])
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "../x", "cpu", "two words", "/", "a/b/c/d", "x/probe-cpu/", "prob\u00e9-cpu"]
+)
 def test_what_is_no_kernel(name: str, dogbreed: Dogbreed, world: World) -> None:
     assert "is no kernel" in dogbreed("kernel", "status", name, fails=2).line
     assert not world.requests

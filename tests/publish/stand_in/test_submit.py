@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,16 @@ def test_the_same_file_is_never_paid_for_twice(good: Path, sample: Path, world: 
     assert len(rows()) == 1
     dogbreed("submit", good, "--sample", sample, "--again")
     assert len(world.submissions) == 2
+
+
+def test_two_commands_that_start_together_spend_once(good: Path, sample: Path, world: World) -> None:
+    main = "from competition.cli import main; main()"
+    command = [sys.executable, "-c", main, "submit", str(good), "--sample", str(sample), "--wait", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(world.submissions) == 1
+    assert len(rows()) == 1
 
 
 def test_a_file_that_fails_its_check_asks_nobody(good: Path, sample: Path, world: World, dogbreed: Dogbreed) -> None:

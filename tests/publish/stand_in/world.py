@@ -19,7 +19,8 @@ class Fault:
 
     Attributes:
         path: part of the path.
-        kind: ``status`` (an error as JSON), ``cut`` (half of the body), ``drop`` (no answer, nothing done),
+        kind: ``status`` (an error as JSON), ``cut`` (half of the body), ``stall`` (half of the
+            body, then silence), ``drop`` (no answer, nothing done),
             ``drop_after`` (done, but no answer), ``slow`` (no answer until the client has given up), ``html``.
         status: for ``status``.
         message: for ``status``.
@@ -48,6 +49,7 @@ class Kernel:
     files: list[tuple[str, bytes]] = field(default_factory=list)
     log: str = ""
     broken: dict[str, bytes] = field(default_factory=dict)
+    earlier: dict[int, Kernel] = field(default_factory=dict)
 
 
 class World:
@@ -69,6 +71,7 @@ class World:
         self.board: list[tuple[str, float]] = [(f"team {i}", 0.001 + 0.01 * i) for i in range(450)]
         self.kernels: dict[str, Kernel] = {}
         self.planned: dict[str, Kernel] = {}
+        self.offered: list[tuple[Kernel, str, bytes]] = []
         self.sources = {COMPETITION, f"{USER}/dogbreed-kit-offline"}
         self.quota = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}
 
@@ -173,16 +176,24 @@ class World:
         }
 
     def kernel(self, body: dict) -> Kernel | None:
-        return self.kernels.get(body.get("kernelSlug", "")) if body.get("userName") == USER else None
+        """The version that is asked for: the latest without a label; a label is written v1, v2, ..."""
+        kernel = self.kernels.get(body.get("kernelSlug", "")) if body.get("userName") == USER else None
+        label = body.get("versionLabel")
+        if kernel is None or label in (None, f"v{len(kernel.versions)}"):
+            return kernel
+        number = label.removeprefix("v")
+        return kernel.earlier.get(int(number)) if label.startswith("v") and number.isdigit() else None
 
     def status(self, kernel: Kernel) -> dict:
         state = kernel.states.pop(0) if len(kernel.states) > 1 else kernel.states[0]
         return {"status": state, **({"failureMessage": kernel.failure} if kernel.failure else {})}
 
-    def outputs(self, kernel: Kernel, slug: str, base: str, body: dict) -> dict:
+    def outputs(self, kernel: Kernel, base: str, body: dict) -> dict:
         size, start = body.get("pageSize", 20), int(body.get("pageToken") or 0)
+        first = len(self.offered)
+        self.offered += [(kernel, name, content) for name, content in kernel.files]
         files = [
-            {"fileName": name, "url": f"{base}/output/{slug}/{index}?X-Goog-Signature=abcdef0123456789"}
+            {"fileName": name, "url": f"{base}/output/{first + index}?X-Goog-Signature=abcdef0123456789"}
             for index, (name, _) in enumerate(kernel.files)
         ]
         after = str(start + size) if start + size < len(files) else ""
