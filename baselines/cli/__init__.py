@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from baselines.cli import show, train
+from baselines.cli import explain, show, train
 from competition.entry import run_app, set_debug
 
 app = typer.Typer(
@@ -22,6 +22,9 @@ app.command()(show.summary)
 app.command()(train.train)
 app.command()(train.evaluate)
 app.command()(train.compare)
+app.command()(explain.explain)
+app.command()(explain.ascent)
+app.add_typer(explain.show, name="show")
 
 
 @app.callback()

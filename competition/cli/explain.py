@@ -138,11 +138,12 @@ def activations(
     weights: Weights = None,
 ) -> None:
     """Draw every channel of a layer for a photo; without --layer, of the last one that is a map."""
-    from competition.explain.verbs import output_to, show_activations
+    from competition.explain.verbs import output_to, read_prepared, show_activations
 
     backend = _open(run, fold, backbone, weights)
     with output_to(out, board) as output:
-        print(show_activations(backend, photo, output, layer, together=together))
+        image = read_prepared(backend, photo)
+        print(show_activations(backend, image, photo.name, output, layer, together=together))
 
 
 def embedding(

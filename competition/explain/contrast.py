@@ -18,6 +18,8 @@ import numpy as np
 from competition.console import progress
 from competition.data.images import read_photo
 from competition.errors import PhotoError
+from competition.explain.backend import contrast_target
+from competition.explain.cam import METHODS, spread
 from competition.explain.overlays import as_uint8, overlay
 from competition.explain.thumbnails import Size, encode, write_file
 from competition.files import digest_of
@@ -53,21 +55,25 @@ def cases_of(pairs: Iterable[Confusion]) -> list[Case]:
 
 
 def contrast_maps(
-    backend: Backend, images: np.ndarray, towards: Sequence[str], against: Sequence[str], layer: str | None = None
-) -> np.ndarray:
-    """Where images (n, h, w, c) speak for one class rather than another: float32 (n, h, w) in [0, 1].
+    backend: Backend, images: np.ndarray, one: Sequence[str], other: Sequence[str], layer: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where images (n, h, w, c) speak for one class rather than the other, and the reverse: float32 (n, h, w) each.
+
+    Grad-CAM is linear in the gradient, so one pass serves both: the second map is the positive part of minus the first.
+    Either is what ``cam`` gives for that contrast, in [0, 1] and stretched to its own maximum.
 
     Args:
         backend: the network.
         images: float32 in [0, 1].
-        towards: a class for each image.
-        against: the class it is compared with.
+        one: a class for each image.
+        other: the class it is compared with.
         layer: None takes the last spatial one.
     """
-    from competition.explain.backend import contrast_target
-    from competition.explain.cam import cam
-
-    return cam(backend, images, contrast_target(backend.classes, towards, against), method="gradcam", layer=layer)
+    target = contrast_target(backend.classes, one, other)
+    weigh = METHODS["gradcam"].weigh
+    assert weigh is not None
+    raw = weigh(*backend.layer_gradients(images, layer or backend.last_spatial_layer(), target))
+    return spread(raw, images.shape[1:3]), spread(-raw, images.shape[1:3])
 
 
 class ContrastMaps:
@@ -126,7 +132,7 @@ class ContrastMaps:
         stack = np.stack(images)
         given = [found.classes[case.given] for case in kept]
         called = [found.classes[case.called] for case in kept]
-        both = contrast_maps(backend, stack, given, called), contrast_maps(backend, stack, called, given)
+        both = contrast_maps(backend, stack, given, called)
         for index, case in enumerate(kept):
             for name, maps in zip(self._names[case], both, strict=True):
                 write_file(self.folder / name, encode(as_uint8(overlay(stack[index], maps[index])), MAP))

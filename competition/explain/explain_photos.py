@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,9 +148,22 @@ def _plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def explain_photos(
+def explain_photos(backend: Backend, photos: Sequence[Path], output: Output, **options: Any) -> list[Path]:
+    """Explain photos from files; options and results as of ``explain_images``.
+
+    Raises:
+        PhotoError: a photo cannot be read.
+        UsageError: an unknown class, method or layer.
+    """
+    method_names(options.get("methods", ()), options.get("layer"))  # a typing mistake is told before anything is read
+    images = np.stack([read_prepared(backend, photo) for photo in photos])
+    return explain_images(backend, images, [photo.name for photo in photos], output, **options)
+
+
+def explain_images(
     backend: Backend,
-    photos: Sequence[Path],
+    images: np.ndarray,
+    names: Sequence[str],
     output: Output,
     *,
     methods: Sequence[str] = (),
@@ -159,32 +172,30 @@ def explain_photos(
     versus: str | None = None,
     curves: bool = True,
 ) -> list[Path]:
-    """Explain photos: a figure for each, one of all of them, faithfulness curves, and ``explain.csv``.
+    """Explain images: a figure for each, one of all of them, faithfulness curves, and ``explain.csv``.
 
     Args:
         backend: the network.
-        photos: files.
+        images: float32 (n, h, w, c) in [0, 1], as the network is shown them.
+        names: of the images.
         output: where to.
         methods: names of ``METHODS``, or ``all``; Grad-CAM by default.
         layer: for class activation maps; None takes the last that is a map.
-        target: the class to explain; None takes what each photo is called.
+        target: the class to explain; None takes what each image is called.
         versus: why the target rather than this class.
-        curves: measure how faithful the maps are by deletion and insertion (about 40 passes a photo and method).
+        curves: measure how faithful the maps are by deletion and insertion (about 40 passes an image and method).
 
     Raises:
-        PhotoError: a photo cannot be read.
         UsageError: an unknown class, method or layer.
     """
     chosen = method_names(methods, layer)
-    images = np.stack([read_prepared(backend, photo) for photo in photos])
-    names = [photo.name for photo in photos]
     found = explained(backend, images, names, methods=chosen, layer=layer, target=target, versus=versus)
     written = []
-    for row, stem in enumerate(_stems(photos)):
+    for row, stem in enumerate(_stems(names)):
         figure = figures.sheet(figures.wrapped(panels(found, row), _COLUMNS), title=_title(found, row))
         written.append(output.figure(f"explain-{stem}", figure))
-    if len(photos) > 1 and len(chosen) <= _COLUMNS:
-        rows = [panels(found, row) for row in range(len(photos))]
+    if len(images) > 1 and len(chosen) <= _COLUMNS:
+        rows = [panels(found, row) for row in range(len(images))]
         written.append(output.figure("explain", figures.sheet(rows, side=1.7)))
     scores: dict[str, tuple[Curve, Curve]] = {}
     if curves:
@@ -194,13 +205,13 @@ def explain_photos(
     return written
 
 
-def _stems(photos: Sequence[Path]) -> list[str]:
-    """File names for the photos' pictures: equal names in different folders are numbered."""
+def _stems(names: Sequence[str]) -> list[str]:
+    """File names for the pictures: equal names are numbered."""
     stems: list[str] = []
-    for photo in photos:
-        stem, number = safe(photo.stem), 2
+    for name in names:
+        stem, number = safe(Path(name).stem), 2
         while stem in stems:
-            stem, number = f"{safe(photo.stem)}-{number}", number + 1
+            stem, number = f"{safe(Path(name).stem)}-{number}", number + 1
         stems.append(stem)
     return stems
 

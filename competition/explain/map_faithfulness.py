@@ -66,12 +66,12 @@ class MapFaithfulness:
         """What the curves say."""
         worse = "lower" if self.area("deletion") < self.area("deletion_random") else "not lower"
         return (
-            f"Measured on {self.photos} of the errors shown in this report. Deletion greys the pixels that the map marks "
-            f"most first: the area under its curve is {self.area('deletion'):.3f}, {worse} than the "
-            f"{self.area('deletion_random'):.3f} of random maps weighted to the centre ({self.better:.0%} of the photos). "
-            f"Insertion starts from a blurred photo and shows those pixels first: {self.area('insertion'):.3f} and "
-            f"{self.area('insertion_random'):.3f} at random, higher is better. The probability is that of the breed the "
-            "photo is called, among that breed and its label."
+            f"Measured on {self.photos} of the errors shown in this report. Deletion greys the pixels that the map "
+            f"marks most first: the area under its curve is {self.area('deletion'):.3f}, {worse} than the "
+            f"{self.area('deletion_random'):.3f} of random maps weighted to the centre (lower in {self.better:.0%} of "
+            "the photos). Insertion starts from a blurred photo and shows those pixels first: "
+            f"{self.area('insertion'):.3f}, and {self.area('insertion_random'):.3f} at random; higher is better. The "
+            "probability is that of the breed the photo is called, among that breed and its label."
         )
 
 
@@ -139,7 +139,7 @@ def _measure(
     image = backend.prepare(photo)[None]
     called, given = [found.classes[case.called]], [found.classes[case.given]]
     target = contrast_target(backend.classes, called, given)
-    heat = contrast_maps(backend, image, called, given)
+    heat = contrast_maps(backend, image, called, given)[0]
     chance = centred_random(1, backend.input_shape[:2], seed=case.row)
     for name, maps in (("", heat), ("_random", chance)):
         keep(f"deletion{name}", deletion(backend, image, target, maps, steps=STEPS).values[0])

@@ -35,7 +35,7 @@ def in_colour(image: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, *, strength: float = 0.55, name: str = HEAT) -> np.ndarray:
-    """A map over its photo: the photo dims to grey where the map is low and glows where it is high.
+    """A map over its photo: the photo pales to grey where the map is low and glows where it is high.
 
     Args:
         image: float (h, w, c) in [0, 1].
@@ -48,11 +48,12 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, strength: float = 0.55, name
     """
     photo = in_colour(image)
     grey = photo.mean(axis=2, keepdims=True)
-    dimmed = 0.75 * (0.4 * photo + 0.6 * grey)
+    pale = 0.12 + 0.7 * (0.35 * photo + 0.65 * grey)
     level = np.clip(heat, 0, 1)[..., None]
-    base = dimmed + (photo - dimmed) * np.sqrt(level)
+    base = pale + (photo - pale) * np.sqrt(level)
     opacity = strength * level
-    return np.asarray(np.clip(base * (1 - opacity) + coloured(heat, name) * opacity, 0, 1), dtype=np.float32)
+    colours = coloured(0.3 + 0.7 * np.clip(heat, 0, 1), name)  # the darkest third would hide what it marks
+    return np.asarray(np.clip(base * (1 - opacity) + colours * opacity, 0, 1), dtype=np.float32)
 
 
 def contrast_overlay(image: np.ndarray, towards: np.ndarray, against: np.ndarray) -> np.ndarray:

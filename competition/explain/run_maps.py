@@ -58,8 +58,6 @@ def run_maps(
 
 def _about(run: RunDir, backbone: str | None) -> str:
     """Whose maps they are, in words."""
-    config = run.config
-    names = run.manifest.get("weights", {})
-    name = backbone or str(config.get("backbone") or next(iter(names), "") or "the run's network")
-    several = " (the run's predictions combine several backbones; this is one of them)" if len(names) > 1 else ""
-    return f"Grad-CAM of the difference of the two logits, {name}, the model that did not train on the photo{several}"
+    names = [backbone] if backbone else list(run.manifest.get("weights", {})) or [str(run.config.get("backbone", ""))]
+    told = " and ".join(name for name in names if name) or "the run's network"
+    return f"Grad-CAM of the difference of the two logits; {told}, as trained without the photo's fold"

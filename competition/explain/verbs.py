@@ -214,16 +214,21 @@ def first_with_filters(backend: Backend) -> str:
 
 
 def show_activations(
-    backend: Backend, photo: Path, output: Output, layer: str | None = None, *, together: bool = False
+    backend: Backend,
+    image: np.ndarray,
+    name: str,
+    output: Output,
+    layer: str | None = None,
+    *,
+    together: bool = False,
 ) -> Path:
-    """Every channel of a layer for a photo, the photo beside them; without a layer, of the last spatial one."""
+    """Every channel of a layer for an image (h, w, c) in [0, 1]; without a layer, of the last that is a map."""
     chosen = layer or backend.last_spatial_layer()
-    image = read_prepared(backend, photo)
     grid = activations.activation_grid(backend, image, chosen, together=together)
     height, width, channels = find_layer(backend, chosen).shape
     scale = "one scale for all" if together else "each channel on its own scale"
-    below = f"{channels} channels of {height} x {width} for {photo.name}; {scale}"
-    return output.figure(f"activations-{photo.stem}-{chosen}", figures.picture_figure(grid, chosen, below))
+    below = f"{channels} channels of {height} x {width} for {name}; {scale}"
+    return output.figure(f"activations-{Path(name).stem}-{chosen}", figures.picture_figure(grid, chosen, below))
 
 
 def show_embedding(

@@ -73,11 +73,13 @@ def test_what_cannot_be_painted(tmp_path: Path, asked: dict[str, object], said: 
 
 def test_filters_and_activations(tmp_path: Path, photo: Path) -> None:
     backend, output = FakeBackend(), Output(tmp_path / "out")
+    image = verbs.read_prepared(backend, photo)
+    assert image.shape == backend.input_shape
     assert verbs.show_filters(backend, output).name == "filters-stem.png"
-    assert verbs.show_activations(backend, photo, output).name == "activations-my-dog-mix.png"
-    assert verbs.show_activations(backend, photo, output, "mix", together=True).is_file()
+    assert verbs.show_activations(backend, image, photo.name, output).name == "activations-my-dog-mix.png"
+    assert verbs.show_activations(backend, image, photo.name, output, "mix", together=True).is_file()
     with pytest.raises(UsageError, match="no map over the image"):
-        verbs.show_activations(backend, photo, output, "pool")
+        verbs.show_activations(backend, image, photo.name, output, "pool")
 
 
 def test_pictures_reach_tensorboard(tmp_path: Path, photo: Path) -> None:
