@@ -1,0 +1,138 @@
+"""ROAD, deletion and insertion curves, pointing: against the package, and on a model that is known by heart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam.metrics.road import NoisyLinearImputer
+
+from competition.errors import UsageError
+from competition.explain.backend import Target, class_target, contrast_target
+from competition.explain.faithfulness import (
+    centred_random,
+    deletion,
+    impute,
+    insertion,
+    pointing,
+    probability,
+    road,
+    share_inside,
+)
+from tests.explain.fake_backend import FakeBackend
+
+CLASSES = ("corner", "rest")
+
+
+class Corner(FakeBackend):
+    """Class ``corner`` sees the brightness of the upper left quarter, ``rest`` that of everything else."""
+
+    def __init__(self) -> None:
+        super().__init__(shape=(16, 16, 3), classes=CLASSES)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        quarter = images[:, :8, :8].mean(axis=(1, 2, 3))
+        return np.stack([8 * quarter, np.zeros_like(quarter)], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def scene() -> tuple[np.ndarray, Target, np.ndarray]:
+    """Photos with a bright quarter that is also textured, the target, and the map that is right."""
+    rng = np.random.default_rng(0)
+    photos = rng.random((2, 16, 16, 3), dtype=np.float32) * 0.2
+    photos[:, :8, :8] += 0.7
+    right = np.zeros((2, 16, 16), np.float32)
+    right[:, :8, :8] = 1
+    return photos, class_target(CLASSES, ["corner", "corner"]), right
+
+
+def test_imputation_equals_the_packages(rng: np.random.Generator) -> None:
+    image = rng.random((11, 9, 3), dtype=np.float32)
+    gone = rng.random((11, 9)) < 0.6
+    gone[0, 0] = gone[10, 8] = True
+    kept = torch.from_numpy(np.float32(~gone))
+    wanted = NoisyLinearImputer(noise=0)(torch.from_numpy(image.transpose(2, 0, 1).copy()), kept)
+    found = impute(image, gone)
+    assert np.allclose(found, wanted.numpy().transpose(1, 2, 0), atol=1e-5)
+    assert np.array_equal(found[~gone], image[~gone])
+
+
+def test_imputation_continues_a_slope() -> None:
+    slope = np.linspace(0, 1, 20, dtype=np.float32)[None, :, None] * np.ones((9, 1, 1), np.float32)
+    gone = np.zeros((9, 20), bool)
+    gone[3:6, 5:15] = True
+    assert np.allclose(impute(np.where(gone[..., None], 9, slope), gone), slope, atol=0.02)
+    assert np.array_equal(impute(slope, np.ones((9, 20), bool)), slope)  # nothing known: left as it is
+    assert np.array_equal(impute(slope[:, :, 0:1], ~gone & gone), slope)
+
+
+def test_the_right_map_scores_and_the_wrong_one_does_not(scene: tuple[np.ndarray, Target, np.ndarray]) -> None:
+    photos, target, right = scene
+    backend = Corner()
+    good, bad = road(backend, photos, target, right), road(backend, photos, target, 1 - right)
+    assert (good.score > 0.1).all()
+    assert good.score == pytest.approx(-bad.score, abs=0.05)
+    assert good.most.shape == (2, 9)
+    again = road(backend, photos, target, right)
+    assert np.array_equal(good.most, again.most)  # the noise is seeded
+
+
+def test_curves_of_the_right_map(scene: tuple[np.ndarray, Target, np.ndarray]) -> None:
+    photos, target, right = scene
+    backend = Corner()
+    falls = deletion(backend, photos, target, right, steps=4, fill="black")
+    whole = probability(backend.logits(photos), target)
+    assert falls.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert falls.values[:, 0] == pytest.approx(whole)
+    assert falls.values[:, 1:] == pytest.approx(np.full((2, 4), 0.5))  # a quarter of the pixels is all there was
+    assert falls.area == pytest.approx(0.25 * (whole + 0.5) / 2 + 0.75 * 0.5)
+    rises = insertion(backend, photos, target, right, steps=4, fill="black")
+    assert rises.values[:, 0] == pytest.approx(0.5)
+    assert rises.values[:, 1:] == pytest.approx(np.repeat(whole[:, None], 4, axis=1))
+    assert (deletion(backend, photos, target, 1 - right, fill="black").area > falls.area + 0.3).all()
+    assert (insertion(backend, photos, target, 1 - right, fill="black").area < rises.area - 0.3).all()
+
+
+def test_the_probability_of_a_contrast_is_among_the_two() -> None:
+    logits = np.log(np.array([[0.6, 0.3, 0.1]], np.float32))
+    names = ("a", "b", "c")
+    assert probability(logits, class_target(names, ["a"])) == pytest.approx([0.6])
+    assert probability(logits, contrast_target(names, ["a"], ["c"])) == pytest.approx([0.6 / 0.7])
+
+
+def test_pointing_and_mass() -> None:
+    maps = np.zeros((3, 6, 6), np.float32)
+    maps[0, 1, 1], maps[1, 4, 4], maps[1, 1, 1] = 1, 1, 0.5
+    maps[2, 2:5, 1:4] = 1  # a plateau around 3, 2
+    masks = np.zeros((3, 6, 6), bool)
+    masks[:2, :3, :3] = True
+    masks[2, 3, 2] = True
+    assert pointing(maps, masks).tolist() == [True, False, True]
+    assert pointing(maps, masks, tolerance=2).tolist() == [True, True, True]
+    assert share_inside(maps, masks) == pytest.approx([1, 1 / 3, 1 / 9])
+    assert share_inside(np.zeros((1, 6, 6)), masks[:1]) == pytest.approx([0.25])
+
+
+def test_random_maps_lean_to_the_centre_and_differ() -> None:
+    maps = centred_random(200, (20, 30), seed=1)
+    assert np.array_equal(maps, centred_random(200, (20, 30), seed=1))
+    peaks = np.array([np.unravel_index(item.argmax(), item.shape) for item in maps])
+    assert len(np.unique(peaks, axis=0)) > 20
+    middle = np.zeros((20, 30), bool)
+    middle[5:15, 7:23] = True  # 27 % of the area
+    assert 0.6 < pointing(maps, np.repeat(middle[None], 200, axis=0)).mean() <= 1
+
+
+@pytest.mark.parametrize("shares", [(), (0.0,), (1.0,)])
+def test_impossible_shares(shares: tuple[float, ...], scene: tuple[np.ndarray, Target, np.ndarray]) -> None:
+    photos, target, right = scene
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        road(Corner(), photos, target, right, shares=shares)
+
+
+def test_maps_of_another_size(scene: tuple[np.ndarray, Target, np.ndarray]) -> None:
+    photos, target, right = scene
+    with pytest.raises(UsageError, match="maps of shape"):
+        deletion(Corner(), photos, target, right[:, :8])
+    with pytest.raises(UsageError, match="differ in shape"):
+        pointing(right, right[:1])
