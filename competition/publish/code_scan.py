@@ -86,15 +86,19 @@ def scan(code: str, shell: str = "", python: tuple[int, int] = KAGGLE_PYTHON) ->
     """
     tree = ast.parse(code, feature_version=min(python, sys.version_info[:2]))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts = [
+        (node.lineno, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     shells = [(number, line) for number, line in enumerate(shell.splitlines(), 1) if _fetches_by_shell(line)]
     return Scan(
-        downloads=(*_downloads(calls), *_shell_texts(tree, constants), *shells),
-        elsewhere=tuple((node.lineno, node.value) for node in constants if _ELSEWHERE.match(node.value)),
+        downloads=(*_downloads(calls), *_shell_texts(tree, texts), *shells),
+        elsewhere=tuple((line, text) for line, text in texts if _ELSEWHERE.match(text)),
         input_writes=tuple(_input_writes(calls)),
         modules=frozenset(_modules(tree)),
         relative=any(isinstance(node, ast.ImportFrom) and node.level > 0 for node in ast.walk(tree)),
-        texts=tuple(node.value for node in constants),
+        texts=tuple(text for _, text in texts),
         calls=frozenset(_dotted(call).rsplit(".", 1)[-1] for call in calls),
         settings=_settings(calls),
     )
@@ -126,10 +130,9 @@ def _downloads(calls: list[ast.Call]) -> Iterator[tuple[int, str]]:
             yield call.lineno, f"{name}(...)"
 
 
-def _shell_texts(tree: ast.Module, constants: list[ast.Constant]) -> Iterator[tuple[int, str]]:
-    for node in constants:
-        if _fetches_by_shell(str(node.value)):
-            yield node.lineno, str(node.value)
+def _shell_texts(tree: ast.Module, texts: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Commands in one text, or in a list of words as ``subprocess`` takes them."""
+    yield from ((line, text) for line, text in texts if _fetches_by_shell(text))
     for node in ast.walk(tree):
         if isinstance(node, ast.List | ast.Tuple):
             words = [item.value for item in node.elts if isinstance(item, ast.Constant) and isinstance(item.value, str)]

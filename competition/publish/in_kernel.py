@@ -16,7 +16,6 @@ from competition.files import atomic_path, write_json
 from competition.publish.record import SUBMISSION, write_record
 
 if TYPE_CHECKING:
-    from competition.pipeline import RunResult
     from competition.prediction.checker import SubmissionReport
 
 SETTINGS = "DOGBREED_KERNEL_SETTINGS"
@@ -71,20 +70,18 @@ def attached_run(needed: str = "oof.npz") -> Path:
     return found.pop()
 
 
-def deliver(result: RunResult) -> Path | None:
-    """Put a run's ``submission.csv`` where Kaggle looks for it, write down its digest, and say how the run scored.
+def deliver(submission: Path | None) -> Path | None:
+    """Put a run's ``submission.csv`` where Kaggle looks for it, and write down its digest.
 
-    Returns:
-        The file, or None where the run has none (no test photos, or not all folds).
+    Args:
+        submission: what the run wrote; None where it has none (no test photos, or not all folds).
     """
-    from competition.pipeline import summary
-
-    print(summary(result))
-    if result.submission is None:
+    if submission is None:
+        say(f"no {SUBMISSION}: the run has no test photos, or not all of its folds")
         return None
     target = working() / SUBMISSION
     with atomic_path(target) as temporary:
-        shutil.copyfile(result.submission, temporary)
+        shutil.copyfile(submission, temporary)
     _record(SUBMISSION)
     return target
 

@@ -122,7 +122,7 @@ def load_spec(folder: Path) -> KernelSpec:
     lacking = [key for key in ("title", "about") if key not in values]
     if lacking:
         raise UsageError(f"{path}: '{lacking[0]}' is lacking")
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return KernelSpec(folder=folder, **plain)
 
 

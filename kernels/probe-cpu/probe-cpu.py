@@ -29,10 +29,10 @@ def load_kit(packages: str, digest: str) -> str:
     if packages.strip():
         return _from_text(packages, digest)
     inputs = Path(os.environ.get("DOGBREED_KAGGLE_ROOT", "/kaggle")) / "input"
-    wheels = sorted(inputs.glob("**/wheels/*.whl"))
-    kit = [path for path in wheels if path.name.startswith("dogbreed_kit-")]
+    # a dataset lies at input/<slug>, or at input/datasets/<owner>/<slug>
+    kit = [path for depth in range(1, 6) for path in sorted(inputs.glob("*/" * depth + "dogbreed_kit-*.whl"))]
     if kit:
-        return _from_wheels(kit[-1].parent)
+        return _from_wheels(kit[0].parent)
     try:
         import competition
     except ImportError:
@@ -80,8 +80,11 @@ print(f"kit: {load_kit(KIT_PACKAGES, KIT_DIGEST)}")
 
 # ---- the kernel's own code ----
 from competition import recipe, run
+from competition.pipeline import summary
 from competition.publish.in_kernel import deliver, settings, working
 
 # 'overrides' are KEY=VALUE of the recipe, as in 'dogbreed run --set'. The photos and the weights are the attached ones.
 chosen = settings(recipe="probe", overrides=[])
-deliver(run(config=recipe(chosen["recipe"], *chosen["overrides"]), run_dir=working() / "run"))
+result = run(config=recipe(chosen["recipe"], *chosen["overrides"]), run_dir=working() / "run")
+print(summary(result))
+deliver(result.submission)

@@ -29,10 +29,10 @@ def load_kit(packages: str, digest: str) -> str:
     if packages.strip():
         return _from_text(packages, digest)
     inputs = Path(os.environ.get("DOGBREED_KAGGLE_ROOT", "/kaggle")) / "input"
-    wheels = sorted(inputs.glob("**/wheels/*.whl"))
-    kit = [path for path in wheels if path.name.startswith("dogbreed_kit-")]
+    # a dataset lies at input/<slug>, or at input/datasets/<owner>/<slug>
+    kit = [path for depth in range(1, 6) for path in sorted(inputs.glob("*/" * depth + "dogbreed_kit-*.whl"))]
     if kit:
-        return _from_wheels(kit[-1].parent)
+        return _from_wheels(kit[0].parent)
     try:
         import competition
     except ImportError:

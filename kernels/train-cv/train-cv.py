@@ -29,10 +29,10 @@ def load_kit(packages: str, digest: str) -> str:
     if packages.strip():
         return _from_text(packages, digest)
     inputs = Path(os.environ.get("DOGBREED_KAGGLE_ROOT", "/kaggle")) / "input"
-    wheels = sorted(inputs.glob("**/wheels/*.whl"))
-    kit = [path for path in wheels if path.name.startswith("dogbreed_kit-")]
+    # a dataset lies at input/<slug>, or at input/datasets/<owner>/<slug>
+    kit = [path for depth in range(1, 6) for path in sorted(inputs.glob("*/" * depth + "dogbreed_kit-*.whl"))]
     if kit:
-        return _from_wheels(kit[-1].parent)
+        return _from_wheels(kit[0].parent)
     try:
         import competition
     except ImportError:
@@ -80,9 +80,13 @@ print(f"kit: {load_kit(KIT_PACKAGES, KIT_DIGEST)}")
 
 # ---- the kernel's own code ----
 from competition import recipe, run
+from competition.pipeline import summary
 from competition.publish.in_kernel import deliver, settings, working
 
-# Any fine-tuning recipe whose backbone is attached. A run that was cut short goes on when its folder is given again.
+# Any fine-tuning recipe whose backbone is attached; 'overrides' are KEY=VALUE as in 'dogbreed run --set', 'folds' a list
+# of numbers (None: all of them; fewer leave no submission).
 chosen = settings(recipe="effnetv2_b0_224", overrides=[], folds=None)
 configuration = recipe(chosen["recipe"], *chosen["overrides"])
-deliver(run(config=configuration, run_dir=working() / "run", folds=chosen["folds"]))
+result = run(config=configuration, run_dir=working() / "run", folds=chosen["folds"])
+print(summary(result))
+deliver(result.submission)

@@ -7,6 +7,7 @@ tests/publish/test_dry_run.py``. ``DOGBREED_PROBE_RUN`` names a finished ``dogbr
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Callable
@@ -190,26 +191,50 @@ def test_one_finished_run_must_be_attached(tmp_path: Path, monkeypatch: pytest.M
     for name in ("one", "two"):
         folder = tmp_path / "input" / "train-cv" / name
         folder.mkdir(parents=True)
-        with pytest.raises(DataError, match="found: "):
-            attached_run()
-        for file in ("metrics.json", "config.json", "oof.npz"):
+        for file in ("metrics.json", "config.json"):
             (folder / file).touch()
-        if name == "one":
-            assert attached_run() == folder
+    with pytest.raises(DataError, match="found: none"):
+        attached_run()
+    (tmp_path / "input" / "train-cv" / "one" / "oof.npz").touch()
+    assert attached_run() == tmp_path / "input" / "train-cv" / "one"
+    (tmp_path / "input" / "train-cv" / "two" / "oof.npz").touch()
+    with pytest.raises(DataError, match=r"found: .*one, .*two"):
+        attached_run()
 
 
-def test_the_probe_kernel_gives_the_submission_of_dogbreed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On drawings and with a tiny network; the slow test below does it with the real ones."""
-    from competition import recipe, run
+@pytest.fixture
+def few_photos(tmp_path: Path) -> Path:
+    """Three drawn breeds in Kaggle's layout, 36 photos to train on."""
     from competition.data.sample import draw_sample
 
+    sample, folder = draw_sample(tmp_path / "sample"), tmp_path / "few"
+    with (sample / "labels.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    breeds = sorted({row["breed"] for row in rows})[:3]
+    chosen = [row for breed in breeds for row in [row for row in rows if row["breed"] == breed][:12]]
+    for part in ("train", "test"):
+        (folder / part).mkdir(parents=True)
+    for row in chosen:
+        (folder / "train" / f"{row['id']}.jpg").hardlink_to(sample / "train" / f"{row['id']}.jpg")
+    tests = sorted((sample / "test").glob("*.jpg"))[:6]
+    for path in tests:
+        (folder / "test" / path.name).hardlink_to(path)
+    lines = [f"{path.stem},{','.join(['0.2', '0.3', '0.5'])}" for path in tests]
+    (folder / "labels.csv").write_text("id,breed\n" + "".join(f"{row['id']},{row['breed']}\n" for row in chosen))
+    (folder / "sample_submission.csv").write_text("\n".join([f"id,{','.join(breeds)}", *lines]) + "\n")
+    return folder
+
+
+def test_the_probe_kernel_gives_the_submission_of_dogbreed_run(tmp_path: Path, few_photos: Path) -> None:
+    """On drawings and with a tiny network; the slow test below does it with the real ones."""
+    from competition import recipe, run
+
     weights = tiny_dataset(tmp_path / "weights")
-    data = draw_sample(tmp_path / "sample")
     overrides = ["views=identity", "n_folds=2", "device=cpu", "strengths=0.1,0.01"]
-    given = {"dog-breed-identification": data, "dogbreed-kit-offline": weights}
+    given = {"dog-breed-identification": few_photos, "dogbreed-kit-offline": weights}
     spec = find_kernel("probe-cpu", KERNELS)
     done = rehearse(spec, tmp_path / "dry", given, settings={"overrides": overrides}, echo=False)
-    result = run(data, recipe("probe", *overrides), tmp_path / "run", weights=weights)
+    result = run(few_photos, recipe("probe", *overrides), tmp_path / "run", weights=weights)
     assert result.submission is not None
     assert (done.working / "submission.csv").read_bytes() == result.submission.read_bytes()
 
