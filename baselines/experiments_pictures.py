@@ -50,7 +50,8 @@ def draw_curves(path: Path, groups: Sequence[Group], runs: Path) -> None:
             table = np.full((len(histories), length), math.nan)
             for row, rows in enumerate(histories):
                 table[row, : len(rows)] = [float(each[key]) for each in rows]
-            axes.plot(range(1, length + 1), np.nanmean(table, axis=0), marker="o" if length < 20 else "", ms=3, **style)
+            means = np.ma.masked_invalid(table).mean(axis=0)  # a seed that stopped early has no say after its end
+            axes.plot(range(1, length + 1), means, marker="o" if length < 20 else "", ms=3, **style)
     left.set(xlabel="epoch", ylabel="validation loss", yscale="log")
     right.set(xlabel="epoch", ylabel="validation accuracy")
     for axes in (left, right):

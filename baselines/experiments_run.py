@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.experiments import Cell, Study, label_of
 from competition.console import duration, say, warn
-from competition.errors import KitError, ResumeError, StorageError, UsageError
+from competition.errors import KitError, ResumeError, StorageError, TrainingError, UsageError
 from competition.files import differences, explain_disk_errors
 from competition.training.tracking import RunDir
 
@@ -241,8 +241,6 @@ def work(job: Job) -> None:
     """Take trials from the database one by one until none is left."""
     from optuna.exceptions import TrialPruned
 
-    from competition.training.callbacks import TrainingError
-
     database = open_study(job)
     cells = {cell.key: cell for cell in job.study.cells()} if not job.study.searched else {}
 
@@ -280,7 +278,6 @@ def _one(job: Job, trial: optuna.Trial, cell: Cell) -> float:
     import dataclasses
 
     from baselines.experiments_trial import plain, run_plan
-    from competition.training.callbacks import TrainingError
 
     plan = job.study.plan(cell.settings, cell.seed)
     plan = dataclasses.replace(plan, config=dataclasses.replace(plan.config, device=job.device))

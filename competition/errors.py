@@ -38,6 +38,10 @@ class ResumeError(KitError):
     """A run folder or checkpoint that does not belong to this configuration or these data."""
 
 
+class TrainingError(KitError):
+    """The training cannot go on: its loss is not a number, or the device has not enough memory for one photo."""
+
+
 class StorageError(KitError):
     """The disk is full or the folder cannot be written."""
 

@@ -25,7 +25,7 @@ from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.optimisers import SGD, create_optimiser
 from baselines.schedules import rate_at
 from competition.console import duration, progress, say
-from competition.errors import DataError, ResumeError, UsageError, WeightsError
+from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
 from competition.files import atomic_path
 from competition.training.tracking import History, RunDir, tensorboard
 
@@ -59,7 +59,7 @@ def fit_numpy(
     Raises:
         UsageError: something that is not offered, or a model that does not fit the data.
         ResumeError: the checkpoint is of another training.
-        DataError: the loss became NaN.
+        TrainingError: the loss became NaN.
     """
     _require(model, data, config, callbacks)
     model.l1, model.l2 = config.l1, config.l2
@@ -123,7 +123,7 @@ class _Training:
     def epoch(self, advance: Any) -> dict[str, Any]:
         """Train one epoch, validate, return the history's row."""
         start, state, steps = time.monotonic(), self.state, self.batches.steps
-        losses, right = 0.0, 0
+        losses, right, rate = 0.0, 0, self.config.rate
         seen_losses = self.history.column("valid_loss")
         self.batches.go_to(state.epoch, 0)
         for step, (images, labels) in enumerate(self.batches):
@@ -132,10 +132,12 @@ class _Training:
             right += int((self.model.scores.argmax(axis=1) == labels).sum())
             self._update(rate)
             advance(len(labels))
-        if not math.isfinite(losses):
-            raise DataError(f"the loss became NaN in epoch {state.epoch + 1}: lower the rate (lr={self.config.rate:g})")
         train_seconds = time.monotonic() - start
         valid_loss, valid_accuracy = self._validate()
+        if not math.isfinite(losses + valid_loss):
+            raise TrainingError(
+                f"the loss became NaN in epoch {state.epoch + 1}: lower the rate (lr={self.config.rate:g})"
+            )
         count = steps * self.batches.share
         return {
             "epoch": state.epoch + 1,

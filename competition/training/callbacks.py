@@ -20,7 +20,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from competition.config import TrainConfig
-from competition.errors import KitError
+from competition.errors import TrainingError as TrainingError  # for those who look for it here
 from competition.training.embed import Normalise
 from competition.training.models import InputSpec
 from competition.training.optim import rate_factor
@@ -28,10 +28,6 @@ from competition.training.regularise import Mixer, set_modes, set_trainable
 
 if TYPE_CHECKING:
     from competition.training.step_learner import StepLearner
-
-
-class TrainingError(KitError):
-    """The training cannot go on: its loss is not a number, or the device has not enough memory for one photo."""
 
 
 class KitCallback(FastaiCallback):

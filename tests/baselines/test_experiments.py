@@ -1,4 +1,4 @@
-"""Studies: what they declare, that they resume, run side by side and diverge properly; the text is true to the numbers."""
+"""Studies: what they declare, that they resume, run side by side and may diverge; the text is true to the numbers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ TINY = Study(
     dataset="digits",
     train_images=200,
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures_of_trials(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures of every single run take longer than its training; one test keeps them."""
+    from baselines import evaluate
+
+    if "continued" not in request.node.name:
+        monkeypatch.setattr(evaluate, "draw_run", lambda *arguments: None)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -133,6 +142,7 @@ def test_a_search_draws_from_its_space(tmp_path) -> None:
     assert len(run_study(dataclasses.replace(study, trials=5), tmp_path).rows) == 5
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_diverged_trial_is_a_result(tmp_path) -> None:
     study = dataclasses.replace(
         TINY, grid={"lr": (0.05, 1e30)}, seeds=(0,), fixed={"epochs": 1, "hidden": (8,), "optimiser": "sgd"}

@@ -15,7 +15,7 @@ from baselines.numpy_nets import adapter
 from baselines.numpy_nets.mlp import MLP
 from baselines.port import load_into, weights_of
 from baselines.schedules import rate_at
-from competition.errors import ResumeError, UsageError, WeightsError
+from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
 from competition.training.tracking import History, RunDir
 
 
@@ -167,8 +167,6 @@ def test_what_is_not_offered_is_refused(digits, tmp_path, sizes, loss: str, chan
 
 
 def test_a_rate_that_is_too_high_is_told(digits, tmp_path) -> None:
-    from competition.errors import DataError
-
     config = FitConfig(epochs=2, optimiser="sgd", lr=1e30, schedule="constant")
-    with pytest.raises(DataError, match="lower the rate"), np.errstate(all="ignore"):
+    with pytest.raises(TrainingError, match="lower the rate"), np.errstate(all="ignore"):
         adapter.fit_numpy(MLP((64, 16, 10)), digits, config, RunDir(tmp_path))
