@@ -64,15 +64,22 @@ def fit(
     dataset = load_dataset(data) if isinstance(data, str) else data
     card = ModelCard.of(model, dataset)
     require_match(adapter, model, card, dataset)
+    place = adapter.device_name(chosen.device)
     run = RunDir(Path(run_dir) if run_dir else new_run(f"{card.name}-{framework}-{dataset.name}"))
     with run.claimed():
+        new = not (run / "config.json").is_file()
         run.open(chosen, dataset.digest, framework=framework, model=card.described)
         if (run / "metrics.json").is_file():
             return _finished(adapter, model, run)
-        say(f"{card.name} ({framework}) on {dataset.name}, {adapter.device_name(chosen.device)}, kept in {run.path}")
-        outcome = adapter.fit(
-            model, dataset, chosen, run, save_every=save_every, callbacks=callbacks, epoch_hooks=epoch_hooks
-        )
+        say(f"{card.name} ({framework}) on {dataset.name}, {place}, kept in {run.path}")
+        try:
+            outcome = adapter.fit(
+                model, dataset, chosen, run, save_every=save_every, callbacks=callbacks, epoch_hooks=epoch_hooks
+            )
+        except UsageError:
+            if new:  # a corrected call must not find a run of the wrong one
+                shutil.rmtree(run.path)
+            raise
         card.save(run / "model.json")
         adapter.save(model, run / "model.safetensors")
         rows = History(run / "history.csv").rows

@@ -310,6 +310,7 @@ def test_mistakes_are_told(data: Dataset, tmp_path: Path) -> None:
         fit(mlp(), data, run_dir=tmp_path, epochs=0)
     with pytest.raises(UsageError, match="no dropout layers"):
         train(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), data, tmp_path / "a", dropout=0.5)
+    assert not (tmp_path / "a").exists()
     with pytest.raises(ResumeError, match="is no run of a baseline"):
         evaluate_run(tmp_path, data)
 
