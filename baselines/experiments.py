@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -193,6 +193,39 @@ def _json(value: Any) -> Any:
     return value
 
 
+def _reader(model: str) -> tuple[dict[str, Any], Callable[[str, str], Any]]:
+    """Types by key, and a function that reads a text as a key's type."""
+    kinds = _kinds(model)
+    empty = dataclasses.make_dataclass(
+        "Varied", [(key, kind, field(default=None)) for key, kind in kinds.items()],
+        bases=(Config,), frozen=True, kw_only=True,
+    )()  # fmt: skip
+
+    def read(key: str, text: str) -> Any:
+        """Lists are joined by plus signs, and ``none`` is the empty one."""
+        if typing.get_origin(kinds[key]) is tuple:
+            text = "" if text == "none" else text.replace("+", ",")
+        return getattr(empty.override([f"{key}={text}"]), key)
+
+    return kinds, read
+
+
+def parse_settings(texts: Sequence[str], model: str) -> dict[str, Any]:
+    """Read ``--set KEY=VALUE`` options of a study: of the training, of the model, or what is trained on what.
+
+    Raises:
+        UsageError: an unknown key or a value that is not of its type.
+    """
+    kinds, read = _reader(model)
+    found = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if key not in kinds or not equals:
+            raise UsageError(f"--set {text}: write --set KEY=VALUE with a known key{nearest(key, kinds)}")
+        found[key] = read(key, value)
+    return found
+
+
 def parse_vary(texts: Sequence[str], model: str) -> dict[str, Range | Choice]:
     """Read ``--vary`` options: ``KEY=A,B,C``, or ``KEY=LOW:HIGH`` for numbers, by the key's type.
 
@@ -205,11 +238,7 @@ def parse_vary(texts: Sequence[str], model: str) -> dict[str, Range | Choice]:
     Raises:
         UsageError: an unknown key, one named twice, or values that are not of its type.
     """
-    kinds = _kinds(model)
-    reader = dataclasses.make_dataclass(
-        "Varied", [(key, kind, field(default=None)) for key, kind in kinds.items()],
-        bases=(Config,), frozen=True, kw_only=True,
-    )()  # fmt: skip
+    kinds, read = _reader(model)
     entries: dict[str, Range | Choice] = {}
     for text in texts:
         key, equals, values = (part.strip() for part in text.partition("="))
@@ -218,15 +247,11 @@ def parse_vary(texts: Sequence[str], model: str) -> dict[str, Range | Choice]:
         if not equals or key in entries:
             raise UsageError(f"--vary {text}: write each key once, as KEY=A,B or KEY=LOW:HIGH")
 
-        def read(value: str, key: str = key) -> Any:
-            plain = "" if value == "none" and typing.get_origin(kinds[key]) is tuple else value.replace("+", ",")
-            return getattr(reader.override([f"{key}={plain}"]), key)
-
         low, colon, high = values.partition(":")
         if not colon:
-            entries[key] = Choice(tuple(read(part.strip()) for part in values.split(",") if part.strip()))
+            entries[key] = Choice(tuple(read(key, part.strip()) for part in values.split(",") if part.strip()))
             continue
-        ends = read(low), read(high)
+        ends = read(key, low), read(key, high)
         if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
             raise UsageError(f"--vary {text}: a range needs a number; write --vary {key}=A,B")
         entries[key] = Range(*ends, log=key in _LOGARITHMIC, whole=all(isinstance(end, int) for end in ends))

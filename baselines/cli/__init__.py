@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from baselines.cli import explain, show, train
+from baselines.cli import explain, show, studies, train
 from competition.entry import run_app, set_debug
 
 app = typer.Typer(
@@ -25,6 +25,11 @@ app.command()(train.compare)
 app.command()(explain.explain)
 app.command()(explain.ascent)
 app.add_typer(explain.show, name="show")
+app.command()(studies.sweep)
+app.command()(studies.autoencoder)
+app.command()(studies.gan)
+app.command()(studies.filters)
+app.add_typer(studies.numpy_app, name="numpy")
 
 
 @app.callback()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from baselines.numpy_nets.losses import LOSSES
 from baselines.numpy_nets.mlp import MLP
 from competition.errors import UsageError
 
@@ -41,6 +44,25 @@ def gradient_errors(
             errors[name] = _relative(analytic[places], numeric)
             at += size
     return errors
+
+
+def check_all(hidden: Sequence[int] = (32, 16), seed: int = 0) -> dict[tuple[str, str], float]:
+    """Largest relative error of a network of every activation and loss, on random inputs with both penalties.
+
+    Args:
+        hidden: widths.
+        seed: of inputs, targets and weights.
+    """
+    found = {}
+    for activation in ("sigmoid", "tanh", "relu"):
+        for loss in LOSSES:
+            rng = np.random.default_rng(seed)
+            x = rng.normal(size=(16, 12))
+            real = rng.normal(size=(16, 4))
+            targets = {"mse": real, "bce": (real > 0).astype(float), "cross_entropy": real.argmax(axis=1)}
+            net = MLP((12, *hidden, 4), activation, loss, "xavier", seed, np.float64, l1=1e-4, l2=1e-3)
+            found[activation, loss] = max(gradient_errors(net, x, targets[loss]).values())
+    return found
 
 
 def _difference(model: MLP, x: np.ndarray, y: np.ndarray, place: int, step: float) -> float:
