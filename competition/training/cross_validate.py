@@ -122,8 +122,7 @@ def _fine_tune(
     if config.head_from == "probe":
         from competition.training.probe_run import fit_heads
 
-        device = config.device
-        heads = fit_heads(prepared, config.backbone, run, weights, device=device, seed=config.seed)
+        heads = fit_heads(prepared, config, run, weights)
     results = _fit_each(prepared, config, run, [(index, heads[index]) for index in chosen], weights, test)
     note = IMAGENET_NOTE if config.pretrained else SCRATCH_NOTE
     return assemble(config.name or config.backbone, results, prepared, (note,)), {}

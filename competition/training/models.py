@@ -204,7 +204,7 @@ def create_model(
     if drop_path_rate:
         arguments["drop_path_rate"] = drop_path_rate
     name = f"local-dir:{ref.folder}" if ref.folder else ref.architecture
-    if image_size and image_size != ref.spec.size and _has_fixed_size(ref):
+    if image_size and image_size != ref.spec.size and has_fixed_size(ref):
         arguments["img_size"] = image_size
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
@@ -216,7 +216,8 @@ def create_model(
         raise WeightsError(f"weights of {where} cannot be loaded into '{ref.architecture}': {reason}") from error
 
 
-def _has_fixed_size(ref: BackboneRef) -> bool:
+def has_fixed_size(ref: BackboneRef) -> bool:
+    """Whether a backbone is built for one image size (position tables), as timm's registry says."""
     import timm
 
     config = timm.get_pretrained_cfg(ref.architecture)

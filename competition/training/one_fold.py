@@ -50,7 +50,7 @@ def open_fold(
     if config.head_from == "probe":
         from competition.training.probe_run import fit_heads
 
-        head = fit_heads(prepared, config.backbone, run, weights, device=config.device, seed=config.seed)[fold]
+        head = fit_heads(prepared, config, run, weights)[fold]
     return OneFold(prepared, prepared.table.folds()[fold], head)
 
 

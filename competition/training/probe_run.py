@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from competition.config import ProbeConfig
+from competition.config import ProbeConfig, TrainConfig
 from competition.console import warn
 from competition.data.layout import Photo
 from competition.errors import ResumeError
@@ -19,7 +19,7 @@ from competition.training import board, probe
 from competition.training.board_projector import log_projector
 from competition.training.embed import Block, embed
 from competition.training.metrics import accuracy, log_loss
-from competition.training.models import BackboneRef, find_backbones
+from competition.training.models import BackboneRef, find_backbones, has_fixed_size, spread_devices
 from competition.training.prepare import Prepared, timed
 from competition.training.tracking import RunDir, tensorboard
 from competition.types import FoldResult, Predictions, view
@@ -73,15 +73,20 @@ def _fold_of(prepared: Prepared) -> np.ndarray:
 
 
 def fit_heads(
-    prepared: Prepared, backbone: str, run: RunDir, weights: Path | str | None, *, device: str, seed: int
+    prepared: Prepared, recipe: TrainConfig, run: RunDir, weights: Path | str | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """One head per fold, weight (c, d) and bias (c,), for a fine-tuning of ``backbone`` to start from.
+    """One head per fold, weight (c, d) and bias (c,), for the fine-tuning of a recipe to start from.
 
-    Each head is the probe's solution on that fold's training photos (one backbone, the whole photo).
+    Each head is the probe's solution on that fold's training photos: one backbone, the whole photo, at the recipe's
+    image size where the backbone takes any size (features at another size are other features).
     """
-    config = ProbeConfig(backbones=(backbone,), views=("identity",), device=device, seed=seed)
+    device = spread_devices(recipe.device)[0]
+    config = ProbeConfig(backbones=(recipe.backbone,), views=("identity",), device=device, seed=recipe.seed)
     data = prepared.usable
-    backbones = find_backbones(config.backbones, weights)
+    backbones = tuple(
+        ref if has_fixed_size(ref) else replace(ref, spec=replace(ref.spec, size=recipe.image_size))
+        for ref in find_backbones(config.backbones, weights)
+    )
     with timed(run, "heads from the probe"):
         features = embed(data.train, probe_blocks(backbones, config.views), config)
         fold_of = _fold_of(prepared)

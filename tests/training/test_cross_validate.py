@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from competition.config import ProbeConfig
 from competition.data.audit_report import AuditReport
 from competition.data.folds import make_folds
 from competition.errors import UsageError
-from competition.training.cross_validate import assemble, cross_validate, read_run
+from competition.training.cross_validate import assemble, cross_validate, open_run, read_run
+from competition.training.embed import Block, embed
 from competition.training.metrics import log_loss, softmax
+from competition.training.models import find_backbones
 from competition.training.prepare import Prepared
+from competition.training.probe_run import fit_heads
 from competition.training.tracking import RunDir
-from competition.types import FoldResult, Predictions
+from competition.types import VIEWS, FoldResult, Predictions
 from tests.training.small_fold import small_config, small_data
 
 
@@ -44,6 +48,28 @@ def test_folds_over_two_devices_equal_folds_on_one(tmp_path: Path) -> None:
     assert spread.test is not None
     assert alone.test is not None
     np.testing.assert_allclose(spread.test.probabilities, alone.test.probabilities, atol=1e-6)
+
+
+def test_the_probes_head_fits_the_recipes_image_size(tmp_path: Path, weights: Path) -> None:
+    data = small_data(tmp_path / "photos", count=36, test=0)
+    still = {"lr": 1e-30, "head_lr": 1e-30, "ema_decay": 0.0, "freeze_norm": True, "drop_rate": 0.0}
+    config = small_config(
+        backbone="tiny", pretrained=True, head_from="probe", image_size=48, n_folds=3, epochs=1, views=("identity",),
+        drop_path_rate=0.0, **still,
+    )  # fmt: skip
+    result = cross_validate(data, config, tmp_path / "run", weights=weights, test=False)
+    run = RunDir(tmp_path / "run")
+    prepared = open_run(data, config, run, weights)
+    heads = fit_heads(prepared, config, run, weights)
+    (ref,) = find_backbones(["tiny"], weights)
+    at_48 = dataclasses.replace(ref, spec=dataclasses.replace(ref.spec, size=48))
+    block = Block(at_48, VIEWS["identity"])
+    features = embed(data.train, [block], ProbeConfig(device="cpu", precision="float32"))[block.name]
+    for fold in result.folds:
+        rows = [data.train_ids.index(name) for name in fold.valid.ids]
+        weight, bias = heads[fold.index]
+        expected = softmax(features[rows] @ weight.T + bias, result.temperature)
+        np.testing.assert_allclose(fold.valid.probabilities, expected, atol=2e-3)
 
 
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
