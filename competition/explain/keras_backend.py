@@ -7,9 +7,8 @@ gradient tape. That splits any model at any layer, shortcuts around the layer in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -28,23 +27,13 @@ from competition.explain.backend import (  # noqa: E402
     check_finite,
     check_images,
     check_target,
-    grid_of,
     pick_layer,
     square_input,
 )
+from competition.explain.keras_layers import KerasBook, all_layers, hooked, inner_layers, replaced, to_numpy  # noqa: E402
 
-Change = Callable[[Any, Any], Any]  # (inputs of the call, its output) -> what the model goes on with
 _RECTIFIERS = ("relu", "relu6", "silu", "swish", "gelu")
 _RECTIFYING_LAYERS = (keras.layers.ReLU,)
-_PASSING = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Identity)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A layer as the noise images showed it."""
-
-    info: LayerInfo
-    tokens: bool
 
 
 class KerasBackend:
@@ -81,8 +70,7 @@ class KerasBackend:
         self.classes, self.input_shape = tuple(classes), input_shape
         self.mean, self.std = (np.asarray(values, dtype=np.float32) for values in (mean, std))
         self._prepare = prepare
-        self._seen: dict[str, _Seen] | None = None
-        self._last = ""
+        self.book = KerasBook(model, self._forward, input_shape)
 
     def prepare(self, photo: np.ndarray) -> np.ndarray:
         """Turn a photo, uint8 (h, w, 3), into what the model is shown: float32 ``input_shape`` in [0, 1]."""
@@ -90,7 +78,7 @@ class KerasBackend:
 
     def layers(self) -> tuple[LayerInfo, ...]:
         """Every layer with one tensor per image, in the order in which they finish; nested ones as ``outer/inner``."""
-        return tuple(seen.info for seen in self._layers().values())
+        return tuple(seen.info for seen in self.book.seen.values())
 
     def last_spatial_layer(self) -> str:
         """The last layer on whose map, position by position, the logits depend.
@@ -98,30 +86,27 @@ class KerasBackend:
         Raises:
             UsageError: there is none (a perceptron).
         """
-        if not self._last:
-            self._last = self._find_last()
-        return self._last
+        return self.book.last
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 (n, classes)."""
-        return check_finite("the logits", _numpy(self._forward(self._tensor(images))))
+        return check_finite("the logits", to_numpy(self._forward(self._tensor(images))))
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Input of the last layer that holds weights, averaged over positions, float32 (n, d)."""
-        self._layers()
         kept: list[Any] = []
-        with self._hook(self._classifier, lambda inputs, output: kept.append(inputs) or output):
+        with hooked(self.model, self.book.classifier, lambda inputs, output: kept.append(inputs) or output):
             self._forward(self._tensor(images))
-        found = _numpy(kept[-1])
+        found = to_numpy(kept[-1])
         return found.reshape(len(found), -1, found.shape[-1]).mean(axis=1)
 
     def activations(self, images: np.ndarray, layer: str) -> np.ndarray:
         """Output of a spatial layer, float32 (n, h, w, c)."""
         pick_layer(self.layers(), layer)
         kept: list[Any] = []
-        with self._hook(layer, lambda _, output: kept.append(output) or output):
+        with hooked(self.model, layer, lambda _, output: kept.append(output) or output):
             self._forward(self._tensor(images))
-        return check_finite(f"the activations of '{layer}'", _numpy(self._to_map(layer, kept[-1], images.shape)))
+        return check_finite(f"the activations of '{layer}'", to_numpy(self.book.to_map(layer, kept[-1], images.shape)))
 
     def layer_gradients(self, images: np.ndarray, layer: str, target: Target) -> tuple[np.ndarray, np.ndarray]:
         """Output of a spatial layer and the target's gradient with respect to it, both float32 (n, h, w, c)."""
@@ -135,12 +120,12 @@ class KerasBackend:
                 kept.append(output)
                 return output
 
-            with self._hook(layer, cut):
+            with hooked(self.model, layer, cut):
                 score = tf.reduce_sum(self._forward(self._tensor(images)) * target.weights)
         gradient = tape.gradient(score, kept[-1])
         if gradient is None:
             raise KitError(f"the logits do not depend on layer '{layer}': choose another")
-        maps = [_numpy(self._to_map(layer, tensor, images.shape)) for tensor in (kept[-1], gradient)]
+        maps = [to_numpy(self.book.to_map(layer, tensor, images.shape)) for tensor in (kept[-1], gradient)]
         return check_finite(f"the activations of '{layer}'", maps[0]), check_finite(
             f"the gradients at '{layer}'", maps[1]
         )
@@ -152,7 +137,7 @@ class KerasBackend:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pixels)
             score = tf.reduce_sum(self._forward(pixels) * target.weights)
-        return check_finite("the gradients at the image", _numpy(tape.gradient(score, pixels)))
+        return check_finite("the gradients at the image", to_numpy(tape.gradient(score, pixels)))
 
     def guided_gradients(self, images: np.ndarray, target: Target) -> np.ndarray:
         """As ``input_gradients``, with negative gradients stopped at every rectifier, float32 (n, h, w, c).
@@ -163,7 +148,7 @@ class KerasBackend:
             UsageError: the model has no rectifier.
         """
         with ExitStack() as stack:
-            if not sum(self._gate(layer, stack) for layer in _all_layers(self.model).values()):
+            if not sum(self._gate(layer, stack) for layer in all_layers(self.model).values()):
                 raise UsageError("guided backpropagation needs rectifiers (ReLU and relatives): this model has none")
             return self.input_gradients(images, target)
 
@@ -176,12 +161,12 @@ class KerasBackend:
         pixels = self._tensor(images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pixels)
-            with self._hook(layer, lambda _, output: kept.append(output) or output):
+            with hooked(self.model, layer, lambda _, output: kept.append(output) or output):
                 self._forward(pixels)
-            output = self._to_map(layer, kept[-1], images.shape) if info.spatial else kept[-1]
+            output = self.book.to_map(layer, kept[-1], images.shape) if info.spatial else kept[-1]
             values = _weighted(tf.cast(output, tf.float32), weights, layer)
         gradient = tape.gradient(values, pixels)
-        return _numpy(values), check_finite("the gradients at the image", _numpy(gradient))
+        return to_numpy(values), check_finite("the gradients at the image", to_numpy(gradient))
 
     def filters(self, layer: str) -> np.ndarray:
         """Kernel of a convolution, float32 (kh, kw, channels in, channels out).
@@ -190,9 +175,9 @@ class KerasBackend:
             UsageError: the layer doesn't exist or is no convolution; convolutions are named.
         """
         info = pick_layer(self.layers(), layer, spatial=False)
-        kernel = _kernel(_all_layers(self.model)[layer])
+        kernel = _kernel(all_layers(self.model)[layer])
         if kernel is None:
-            known = [name for name, other in _all_layers(self.model).items() if _kernel(other) is not None]
+            known = [name for name, other in all_layers(self.model).items() if _kernel(other) is not None]
             raise UsageError(f"layer '{layer}' ({info.kind}) is no convolution; some are: {', '.join(known[:4])}")
         return kernel
 
@@ -204,11 +189,12 @@ class KerasBackend:
         with ExitStack() as stack:
             self._pass_softmax(stack)
             try:
-                logits = self.model((pixels - self.mean) / self.std, training=False)
+                output = self.model((pixels - self.mean) / self.std, training=False)
             except (ValueError, tf.errors.InvalidArgumentError) as error:
                 reason = " ".join(str(error).split())[:200]
                 size = f"{pixels.shape[1]} x {pixels.shape[2]}"
                 raise KitError(f"the model cannot compute images of {size} pixels: {reason}") from error
+        logits = output[0] if isinstance(output, list | tuple) else output  # auxiliary heads come after the logits
         if len(logits.shape) != 2 or logits.shape[1] != len(self.classes):
             raise UsageError(f"the model gives {tuple(logits.shape)} for {len(self.classes)} classes")
         return tf.cast(logits, tf.float32)
@@ -217,147 +203,26 @@ class KerasBackend:
         """Leave out a softmax at the end of the model."""
         final = _final_layer(self.model)
         if isinstance(final, keras.layers.Softmax):
-            stack.enter_context(_replaced(final, "call", lambda inputs, *_, **__: inputs))
+            stack.enter_context(replaced(final, "call", lambda inputs, *_, **__: inputs))
         elif getattr(final, "activation", None) is keras.activations.softmax:
-            stack.enter_context(_replaced(final, "activation", keras.activations.linear))
-
-    def _to_map(self, layer: str, output: Any, images: Sequence[int]) -> Any:
-        if not self._layers()[layer].tokens:
-            return output
-        grid = grid_of(output.shape[1:], (images[1], images[2]))
-        if grid is None:
-            raise KitError(
-                f"the {output.shape[1]} tokens of '{layer}' form no grid over {images[1]} x {images[2]} pixels"
-            )
-        rows, columns, prefix = grid
-        return tf.reshape(output[:, prefix:], (output.shape[0], rows, columns, output.shape[2]))
-
-    @contextmanager
-    def _hook(self, name: str, change: Change) -> Iterator[None]:
-        """Pass the inputs and the output of a layer's call through ``change`` while the block runs."""
-        layer = _all_layers(self.model)[name]
-        call = layer.call
-
-        def wrapped(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            return change(inputs, call(inputs, *args, **kwargs))
-
-        with _replaced(layer, "call", wrapped):
-            yield
+            stack.enter_context(replaced(final, "activation", keras.activations.linear))
 
     def _gate(self, layer: Any, stack: ExitStack) -> int:
         """Gate a layer that rectifies; 1 if it does."""
         activation = getattr(layer, "activation", None)
         if getattr(activation, "__name__", "") in _RECTIFIERS:
-            stack.enter_context(_replaced(layer, "activation", lambda x: _gated(x, activation(x))))
+            stack.enter_context(replaced(layer, "activation", lambda x: _gated(x, activation(x))))
             return 1
         if isinstance(layer, _RECTIFYING_LAYERS):
             call = layer.call
-            stack.enter_context(_replaced(layer, "call", lambda x, *_, **__: _gated(x, call(x))))
+            stack.enter_context(replaced(layer, "call", lambda x, *_, **__: _gated(x, call(x))))
             return 1
         return 0
 
-    def _layers(self) -> dict[str, _Seen]:
-        if self._seen is None:
-            outputs = self._run_noise(self._noise())
-            layers = _all_layers(self.model)
-            self._classifier = [name for name, _ in outputs if layers[name].weights and not _inner(layers[name])][-1]
-            last_call = dict(outputs)  # a layer called twice counts with its last call
-            self._seen = {name: self._describe(name, output) for name, output in last_call.items()}
-        return self._seen
-
-    def _noise(self) -> Any:
-        return tf.convert_to_tensor(np.random.default_rng(0).random((2, *self.input_shape), dtype=np.float32))
-
-    def _run_noise(self, pixels: Any, watch: Callable[[Any], None] | None = None) -> list[tuple[str, Any]]:
-        """Names and outputs of the layers, in the order in which they finish."""
-        found: list[tuple[str, Any]] = []
-
-        def keeper(name: str) -> Change:
-            def keep(_: Any, output: Any) -> Any:
-                shape = getattr(output, "shape", ())
-                if len(shape) >= 2 and shape[0] == len(pixels):
-                    if watch is not None:
-                        watch(output)
-                    found.append((name, output))
-                return output
-
-            return keep
-
-        with ExitStack() as stack:
-            for name in _all_layers(self.model):
-                stack.enter_context(self._hook(name, keeper(name)))
-            self._noise_logits = self._forward(pixels)
-        return found
-
-    def _describe(self, name: str, output: Any) -> _Seen:
-        shape = tuple(int(side) for side in output.shape[1:])
-        grid = grid_of(shape, self.input_shape[:2]) if len(shape) == 2 else None
-        described = shape if grid is None else (*grid[:2], shape[1])
-        spatial = len(described) == 3 and described[0] * described[1] > 1
-        kind = type(_all_layers(self.model)[name]).__name__
-        return _Seen(LayerInfo(name, kind, described if spatial else shape, spatial), grid is not None and spatial)
-
-    def _find_last(self) -> str:
-        """Compute the gradient of some features and logits at every map; take the last that has it everywhere."""
-        known, layers = self._layers(), _all_layers(self.model)
-        features: list[Any] = []
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            with self._hook(self._classifier, lambda inputs, output: features.append(inputs) or output):
-                found = self._run_noise(self._noise(), tape.watch)
-            # The features as well: a head that starts from zeros gives the logits no gradient.
-            score = sum(_mixed(output) for output in (*features, self._noise_logits))
-        outputs = [
-            (name, output)
-            for name, output in found
-            if known[name].info.spatial and not isinstance(layers[name], _PASSING) and not _inner(layers[name])
-        ]
-        gradients = tape.gradient(score, [output for _, output in outputs])
-        for (name, _), gradient in reversed(list(zip(outputs, gradients, strict=True))):
-            if gradient is not None:
-                positions = np.abs(_numpy(self._to_map(name, gradient, (2, *self.input_shape)))).max(axis=-1)
-                if (positions > 0).mean() >= 0.5:
-                    return name
-        raise UsageError("this model has no layer that is a map over the image: class activation maps need one")
-
-
-def _mixed(output: Any) -> Any:
-    """A scalar on which every value of an output has its own influence."""
-    weights = np.random.default_rng(0).random(tuple(output.shape[1:]), dtype=np.float32)
-    return tf.reduce_sum(tf.cast(output, tf.float32) * weights)
-
-
-def _inner(layer: Any) -> list[Any]:
-    """The layers inside a model or a model used as a layer."""
-    return list(getattr(layer, "layers", []))
-
-
-def _all_layers(model: Any, outer: str = "") -> dict[str, Any]:
-    """Every layer by its path, inner ones after the one that holds them."""
-    found: dict[str, Any] = {}
-    for layer in _inner(model):
-        if not isinstance(layer, keras.layers.InputLayer):
-            found[f"{outer}{layer.name}"] = layer
-            found.update(_all_layers(layer, f"{outer}{layer.name}/"))
-    return found
-
 
 def _final_layer(model: Any) -> Any:
-    inner = _inner(model)
+    inner = inner_layers(model)
     return _final_layer(inner[-1]) if inner else model
-
-
-@contextmanager
-def _replaced(layer: Any, attribute: str, value: Any) -> Iterator[None]:
-    """Give one layer another attribute or method for the duration of the block."""
-    own = vars(layer).get(attribute)
-    object.__setattr__(layer, attribute, value)  # Keras' own would track it
-    try:
-        yield
-    finally:
-        if own is None:
-            object.__delattr__(layer, attribute)
-        else:
-            object.__setattr__(layer, attribute, own)
 
 
 def _gated(inputs: Any, output: Any) -> Any:
@@ -376,12 +241,8 @@ def _kernel(layer: Any) -> np.ndarray | None:
     kernel = getattr(layer, "kernel", None)
     if kernel is None or len(kernel.shape) != 4:
         return None
-    values = _numpy(kernel)
+    values = to_numpy(kernel)
     return values.transpose(0, 1, 3, 2) if isinstance(layer, keras.layers.DepthwiseConv2D) else values
-
-
-def _numpy(tensor: Any) -> np.ndarray:
-    return np.ascontiguousarray(keras.ops.convert_to_numpy(tensor), dtype=np.float32)
 
 
 def _weighted(output: Any, weights: np.ndarray | None, layer: str) -> Any:

@@ -212,11 +212,12 @@ class TorchBackend:
         """
         normalised = ((pixels - self.mean) / self.std).to(self.dtype)
         try:
-            logits: Tensor = self.model(normalised)
+            output = self.model(normalised)
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
             size = f"{pixels.shape[2]} x {pixels.shape[3]}"
             raise KitError(f"the model cannot compute images of {size} pixels: {reason}") from error
+        logits: Tensor = output[0] if isinstance(output, list | tuple) else output  # auxiliary heads come after
         if logits.ndim != 2 or logits.shape[1] != len(self.classes):
             raise UsageError(f"the model gives {tuple(logits.shape)} for {len(self.classes)} classes")
         return logits.float()

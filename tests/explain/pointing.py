@@ -4,7 +4,7 @@ From the root of a checkout, with a run on the sample (``dogbreed data sample``,
 
     python -m tests.explain.pointing SAMPLE RUN --weights WEIGHTS --out docs/images/pointing.png
 
-Only test pictures count, which no fold was trained on. A map is judged by its highest point and by the share of its mass
+Only test pictures count, which no fold was trained on. A map is judged by its highest point and by the share of its sum
 inside the animal's outline; beside the methods stand centre-weighted random maps. The target is what the run calls the
 picture. Prints a table and draws some pictures with their maps.
 """

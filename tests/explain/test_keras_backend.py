@@ -188,6 +188,18 @@ def test_nan_is_said_and_not_drawn(tmp_path: Path, photos: np.ndarray) -> None:
         cam(backend, photos, Target(TARGET.weights), layer="conv2")
 
 
+def test_auxiliary_heads_are_passed_over(flat: KerasBackend, photos: np.ndarray) -> None:
+    import keras
+
+    inner = flat.model
+    side = keras.layers.Dense(3, name="aux")(keras.layers.Flatten()(inner.get_layer("conv2").output))
+    model = keras.Model(inner.input, [inner.output, side])
+    backend = KerasBackend(model, CLASSES, flat.mean, flat.std, SHAPE)
+    assert np.allclose(backend.logits(photos), flat.logits(photos), atol=1e-6)
+    assert np.allclose(backend.embed(photos), flat.embed(photos), atol=1e-6)
+    assert backend.last_spatial_layer() == "relu"
+
+
 def test_a_perceptron_has_no_map() -> None:
     import keras
 
