@@ -86,6 +86,12 @@ WAYS: dict[str, Callable[[BackboneRef, int], nn.Module]] = {
     "untrained": untrained,
 }
 
+_MEANING = {
+    "repeat": "repeated to three channels, pretrained weights",
+    "sum": "by a first convolution summed over its channels, pretrained weights",
+    "untrained": "repeated, random weights",
+}
+
 
 def _frozen(backbone: BackboneRef) -> nn.Module:
     return create_model(backbone, 0).eval()
@@ -161,6 +167,16 @@ def transfer(
         write_json(out / "transfer.json", {**facts, "rows": [vars(row) for row in rows]})
         write_csv(out / "transfer.csv", vars(rows[0]), [vars(row).values() for row in rows])
     return tuple(rows)
+
+
+def table_of(rows: Sequence[TransferRow]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| images reach the network | test accuracy | test log loss | seconds |", "|---|---|---|---|"]
+    lines += [
+        f"| {_MEANING[row.way]} | {row.test_accuracy:.4f} | {row.test_log_loss:.4f} | {row.seconds:.0f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from baselines.cli import explain, show, studies, train
+from baselines.cli import explain, show, studies, train, transfer
 from competition.entry import run_app, set_debug
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command()(studies.sweep)
 app.command()(studies.autoencoder)
 app.command()(studies.gan)
 app.command()(studies.filters)
+app.command()(transfer.transfer)
 app.add_typer(studies.numpy_app, name="numpy")
 
 
