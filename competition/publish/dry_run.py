@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,8 @@ from competition.publish.record import SUBMISSION
 
 _KEPT = ("PATH", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
          "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")  # fmt: skip
+# Magics that only change what a notebook looks like.
+_DECORATION = re.compile(r"^\s*%(matplotlib|config|load_ext|reload_ext)\b.*$", re.MULTILINE)
 
 
 class DryRunError(KitError):
@@ -158,13 +161,12 @@ def _script(code: Path, where: Path) -> Path:
     if code.suffix != ".ipynb":
         shutil.copyfile(code, target)
         return target
-    cells = [joined(cell) for cell in read_notebook(code.read_text(encoding="utf-8"), code)["cells"]
-             if cell["cell_type"] == "code"]  # fmt: skip
-    lines = [line for cell in cells for line in cell.splitlines()]
-    magic = next((line for line in lines if line.lstrip().startswith(("!", "%"))), None)
+    cells = read_notebook(code.read_text(encoding="utf-8"), code)["cells"]
+    text = "\n\n".join(_DECORATION.sub("", joined(cell)) for cell in cells if cell["cell_type"] == "code")
+    magic = next((line for line in text.splitlines() if line.lstrip().startswith(("!", "%"))), None)
     if magic is not None:
         raise UsageError(f"{code} uses '{magic.strip()[:60]}', which needs Jupyter: a dry run executes plain Python")
-    write_text(target, "\n\n".join(cells) + "\n")
+    write_text(target, f"display = print  # Jupyter brings one\n\n{text}\n")
     return target
 
 
@@ -177,6 +179,7 @@ def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, An
         "hidden": [str(checkout)] if (checkout / "setup.cfg").is_file() else [str(checkout / "competition")],
         "open": [str(root), sys.prefix, *places],
         "readonly": [str(root / "input"), *places],
+        "parent": os.getpid(),
     }
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {
@@ -236,6 +239,7 @@ def _execute(
         with log.open("w", encoding="utf-8") as stream:
             for line in process.stdout:
                 stream.write(line)
+                stream.flush()
                 if echo:
                     say(f"  | {line.rstrip()}")
         status = process.wait()

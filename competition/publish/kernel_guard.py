@@ -4,12 +4,13 @@ The text of this file becomes ``sitecustomize.py`` of the kernel's process and o
 library only, and nothing of the kit may be imported here. Audit hooks (PEP 578) cannot be removed again.
 
 ``DOGBREED_GUARD`` is JSON: ``hidden`` (folders that are not there on Kaggle), ``open`` (folders inside them that are),
-``readonly`` (the inputs).
+``readonly`` (the inputs), ``parent`` (the process that started the dry run, and with which the kernel ends).
 """
 
 import errno
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -74,6 +75,15 @@ def _close_side_doors() -> None:
     ]
 
 
+def _end_with_parent() -> None:
+    """Linux ends this process when the dry run is killed; nobody would wait for it any more."""
+    if sys.platform == "linux" and os.getppid() == _RULES.get("parent"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 if _RULES:
+    _end_with_parent()
     _close_side_doors()
     sys.addaudithook(_watch)

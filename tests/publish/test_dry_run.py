@@ -7,11 +7,15 @@ tests/publish/test_dry_run.py``. ``DOGBREED_PROBE_RUN`` names a finished ``dogbr
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,10 +182,38 @@ def test_settings_reach_the_kernel_and_unknown_ones_are_refused(
 
 
 def test_notebooks_run_cell_by_cell_but_without_magics(built: Built, tmp_path: Path) -> None:
-    folder = built("# %%\nx = 3\n\n# %%\nprint('x is', x)\n", kind="notebook")
+    folder = built("# %%\n%matplotlib inline\nx = 3\n\n# %%\ndisplay('x is', x)\n", kind="notebook")
     assert "x is 3" in run(folder, tmp_path / "out")
     with pytest.raises(UsageError, match="needs Jupyter"):
-        run(built("# %%\n%matplotlib inline\n", kind="notebook"), tmp_path / "out")
+        run(built("# %%\n%timeit 1\n", kind="notebook"), tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends the kernel's process")
+def test_a_killed_dry_run_takes_its_kernel_along(built: Built, tmp_path: Path) -> None:
+    folder = built("import os, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(60)\n")
+    code = "import sys; from pathlib import Path; from competition.publish.dry_run import dry_run; "
+    code += "dry_run(Path(sys.argv[1]), Path(sys.argv[2]), {}, echo=False)"
+    starter = subprocess.Popen([sys.executable, "-c", code, str(folder), str(tmp_path / "out")])
+    log = tmp_path / "out" / "log.txt"
+    pid = _waited(lambda: log.is_file() and next(iter(re.findall(r"pid (\d+)", log.read_text())), ""))
+    starter.kill()
+    starter.wait()
+    assert _waited(lambda: not _alive(int(pid)))
+
+
+def _waited(for_what: Callable[[], object], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := for_what()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return value
+
+
+def _alive(pid: int) -> bool:
+    """Whether it runs; one that ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_one_finished_run_must_be_attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,30 +235,28 @@ def test_one_finished_run_must_be_attached(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def few_photos(tmp_path: Path) -> Path:
-    """Three drawn breeds in Kaggle's layout, 36 photos to train on."""
-    from competition.data.sample import draw_sample
+def few_photos(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Kaggle's layout with 24 small pictures of two breeds to train on, and four to predict."""
+    from PIL import Image
 
-    sample, folder = draw_sample(tmp_path / "sample"), tmp_path / "few"
-    with (sample / "labels.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    breeds = sorted({row["breed"] for row in rows})[:3]
-    chosen = [row for breed in breeds for row in [row for row in rows if row["breed"] == breed][:12]]
-    for part in ("train", "test"):
-        (folder / part).mkdir(parents=True)
-    for row in chosen:
-        (folder / "train" / f"{row['id']}.jpg").hardlink_to(sample / "train" / f"{row['id']}.jpg")
-    tests = sorted((sample / "test").glob("*.jpg"))[:6]
-    for path in tests:
-        (folder / "test" / path.name).hardlink_to(path)
-    lines = [f"{path.stem},{','.join(['0.2', '0.3', '0.5'])}" for path in tests]
-    (folder / "labels.csv").write_text("id,breed\n" + "".join(f"{row['id']},{row['breed']}\n" for row in chosen))
-    (folder / "sample_submission.csv").write_text("\n".join([f"id,{','.join(breeds)}", *lines]) + "\n")
+    folder = tmp_path / "few"
+    lines = {"labels.csv": ["id,breed"], "sample_submission.csv": ["id,beagle,pug"]}
+    for index in range(28):
+        part, name = ("train", f"photo{index:02d}") if index < 24 else ("test", f"photo{index:02d}")
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        picture = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(picture).resize((64, 64)).save(folder / part / f"{name}.jpg")
+        if part == "train":
+            lines["labels.csv"].append(f"{name},{('beagle', 'pug')[index % 2]}")
+        else:
+            lines["sample_submission.csv"].append(f"{name},0.5,0.5")
+    for name, rows in lines.items():
+        (folder / name).write_text("\n".join(rows) + "\n")
     return folder
 
 
 def test_the_probe_kernel_gives_the_submission_of_dogbreed_run(tmp_path: Path, few_photos: Path) -> None:
-    """On drawings and with a tiny network; the slow test below does it with the real ones."""
+    """On noise and with a tiny network; the slow test below does it with the real ones."""
     from competition import recipe, run
 
     weights = tiny_dataset(tmp_path / "weights")
