@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import blend, data, explain, kaggle, kernel, report, run, show, submission, train
+from competition.cli import bench, blend, data, explain, kaggle, kernel, report, run, show, submission, train
 
 app = typer.Typer(
     name="dogbreed",
@@ -34,6 +34,7 @@ show.app.command()(explain.activations)
 show.app.command()(explain.embedding)
 app.add_typer(submission.app, name="submission")
 app.command()(blend.blend)
+app.command()(bench.bench)
 kaggle.register(app)
 app.add_typer(kernel.app, name="kernel")
 
