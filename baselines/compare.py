@@ -185,14 +185,17 @@ def _matrices(runs: Sequence[Run]) -> list[Matrix]:
 def _matrix(run: Run, counts: np.ndarray, chosen: np.ndarray) -> Matrix:
     names = tuple(run.classes[index] for index in chosen)
     rest = len(run.classes) > len(chosen)
+    off = counts - np.diag(np.diag(counts))
+    most = max(int(off[chosen].max()), 1)
     rows = []
     for name, index in zip(names, chosen, strict=True):
         row = [int(count) for count in counts[index, chosen]]
         cells = [(n, heads) for n, heads in zip(row, names, strict=True)]
         if rest:
             cells.append((int(counts[index].sum()) - sum(row), "another class"))
-        most = max([n for n, head in cells if head != name] + [1])
-        rows.append((name, tuple((n, n / most, head, "right" if head == name else "err") for n, head in cells)))
+        rows.append(
+            (name, tuple((n, min(n / most, 1.0), head, "right" if head == name else "err") for n, head in cells))
+        )
     heads = (*names, "(any other)") if rest else names
     said = f"{percent(float(run.right.mean()), 2)} right"
     return Matrix(run.letter, run.name, said, heads, tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -188,10 +189,13 @@ def _clear_errors() -> Iterator[None]:
 
 
 def device_name(device: str) -> str:
-    """What the configuration's ``device`` stands for here, for people: ``cpu``, ``cuda:0 (NVIDIA T4)``."""
+    """What the configuration's ``device`` stands for here, for people: ``cpu (2 threads)``, ``cuda:0 (NVIDIA T4)``."""
     number = _gpu_number(device)
     if number is None:
-        return "cpu"
+        set_by_hand = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+        chosen = tf.config.threading.get_intra_op_parallelism_threads()
+        threads = chosen or int(set_by_hand if set_by_hand.isdecimal() else 0) or os.cpu_count() or 1
+        return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[number])
     return f"cuda:{number} ({details.get('device_name', 'GPU')})"
 

@@ -14,15 +14,13 @@ from keras import ops
 
 from baselines.fit_config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO, FitConfig
 
-Optimiser = keras.optimizers.Optimizer
-
 
 def is_kernel(variable: Any) -> bool:
     """Whether it is the weight of a convolution or a dense layer: biases, norms and other vectors have one axis."""
     return len(variable.shape) >= 2
 
 
-def make_optimiser(config: FitConfig) -> Optimiser:
+def make_optimiser(config: FitConfig) -> keras.optimizers.Optimizer:
     """The configuration's optimiser at its peak rate; callbacks move the rate.
 
     Weight decay is decoupled in ``adamw`` (Loshchilov and Hutter, arXiv:1711.05101) and added to the clipped gradient
@@ -39,7 +37,7 @@ def make_optimiser(config: FitConfig) -> Optimiser:
     return _SGD(config, learning_rate=rate, momentum=0.0 if name == "sgd" else momentum, nesterov=name == "nesterov")
 
 
-class _Changed(Optimiser):
+class _Changed(keras.optimizers.Optimizer):
     """Changes the gradients before the optimiser of the next class uses them.
 
     Args:

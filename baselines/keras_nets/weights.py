@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,26 +60,42 @@ def save_own_weights(model: keras.Model, path: Path) -> None:
     """
     from safetensors.numpy import save_file
 
+    arrays = own_weights(model)
+    metadata = {"framework": "keras", "model": model.name, "order": json.dumps(list(arrays))}
     with atomic_path(path) as temporary:
-        save_file(own_weights(model), str(temporary), metadata={"framework": "keras", "model": model.name})
+        save_file(arrays, str(temporary), metadata=metadata)
 
 
 def load_own_weights(model: keras.Model, path: Path) -> None:
     """Read what ``save_own_weights`` wrote.
 
+    Keras numbers layers without a name by their place in the session (``dense_3``): those numbers may differ.
+
     Raises:
         WeightsError: the file is missing, damaged or of another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        arrays = load_file(str(path))
+        with safe_open(str(path), framework="numpy") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+            order = json.loads((stored.metadata() or {}).get("order", "[]"))
     except FileNotFoundError as error:
         raise WeightsError(f"{path} is missing") from error
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no readable safetensors file ({error}); write the checkpoint again") from error
     try:
-        assign_arrays(model.weights, arrays)
+        assign_arrays(model.weights, _renumbered(arrays, order, list(own_weights(model))))
     except WeightsError as error:
         raise WeightsError(f"{path} does not fit this model: {error}") from error
+
+
+def _renumbered(arrays: Mapping[str, np.ndarray], order: Sequence[str], own: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """The arrays under the model's own names, where only the numbers of its layers differ."""
+
+    def plain(names: Sequence[str]) -> list[str]:
+        return [re.sub(r"_\d+(?=/)", "", name) for name in names]
+
+    if set(arrays) == set(own) or plain(order) != plain(own):
+        return arrays
+    return {name: arrays[theirs] for name, theirs in zip(own, order, strict=True)}

@@ -153,7 +153,9 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.text, self.tags, self.words = text, [], []
+        self.text = text
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -57,7 +57,8 @@ def train(model: Any, data: Dataset, folder: Path, save_every: float = 1e9, **va
 def test_a_network_learns_and_leaves_its_records(data: Dataset, tmp_path: Path) -> None:
     from baselines.keras_nets.adapter import load, predict
 
-    model, rows = mlp(), []
+    model = mlp()
+    rows: list[dict[str, Any]] = []
     outcome = train(model, data, tmp_path, epoch_hooks=[rows.append])
     history = History(tmp_path / "history.csv")
     assert list(history.rows[0]) == COLUMNS

@@ -66,7 +66,7 @@ def test_three_steps_are_those_of_pytorch(values: dict[str, Any], rng: np.random
     from baselines.keras_nets.preparation import compile_model
 
     config = FitConfig(lr=0.02, **values)
-    options = {"num_classes": 4, "in_channels": 1, "image_size": 6, "hidden": (8, 6)}
+    options: dict[str, Any] = {"num_classes": 4, "in_channels": 1, "image_size": 6, "hidden": (8, 6)}
     ours, theirs = create_model("mlp", "pytorch", **options), create_model("mlp", "keras", **options)
     copy_weights(ours, theirs)
     start = weights_of(ours)

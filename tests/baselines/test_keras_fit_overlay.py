@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +24,17 @@ def runs(keras_installed: None, tmp_path_factory: pytest.TempPathFactory) -> dic
     from baselines.port import copy_weights
 
     folder, data = tmp_path_factory.mktemp("overlay"), quarters()
-    options = {"hidden": (16,), "num_classes": 4, "in_channels": 1, "image_size": 8}
+    options: dict[str, Any] = {"hidden": (16,), "num_classes": 4, "in_channels": 1, "image_size": 8}
     models = {framework: create_model("mlp", framework, **options) for framework in FRAMEWORKS}
     copy_weights(models["pytorch"], models["keras"])
-    settings = {"epochs": 3, "batch_size": 32, "lr": 0.05, "optimiser": "sgd", "augment": ("flip",), "device": "cpu"}
+    settings: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 32,
+        "lr": 0.05,
+        "optimiser": "sgd",
+        "augment": ("flip",),
+        "device": "cpu",
+    }
     return {name: fit(model, data, run_dir=folder / name, **settings) for name, model in models.items()}
 
 
