@@ -30,6 +30,7 @@ from competition.environment import COMPETITION, cache_folder
 from competition.errors import DataError, KitError, UsageError
 from competition.files import explain_disk_errors, read_json, write_text
 from competition.prediction.checker import check_submission
+from competition.publish.bundle import PACKAGES
 from competition.publish.in_kernel import SETTINGS
 from competition.publish.kernel_spec import METADATA_FILE
 from competition.publish.notebook import joined, read_notebook
@@ -176,7 +177,9 @@ def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, An
     shutil.copyfile(Path(__file__).with_name("kernel_guard.py"), root / "guard" / "sitecustomize.py")
     places = [str(path) for path in laid.values()]
     rules = {
-        "hidden": [str(checkout)] if (checkout / "setup.cfg").is_file() else [str(checkout / "competition")],
+        "hidden": [str(checkout)]
+        if (checkout / "setup.cfg").is_file()
+        else [str(checkout / name) for name in PACKAGES],
         "open": [str(root), sys.prefix, *places],
         "readonly": [str(root / "input"), *places],
         "parent": os.getpid(),

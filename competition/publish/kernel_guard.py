@@ -27,6 +27,15 @@ def _within(path: str, folders: tuple[str, ...]) -> bool:
     return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
+def _hidden(path: str) -> bool:
+    """The innermost folder decides: an environment inside the checkout is there, the kit inside an environment not."""
+
+    def depth(folders: tuple[str, ...]) -> int:
+        return max((len(folder) for folder in folders if _within(path, (folder,))), default=-1)
+
+    return depth(_HIDDEN) > depth(_OPEN)
+
+
 def _absolute(value: object) -> str:
     """The path of an audit event, or nothing for a file descriptor."""
     if isinstance(value, bytes):
@@ -60,7 +69,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
             raise OSError(errno.ENETUNREACH, f"no network in a dry run (asked for {host})")
     elif event in _READING or event in _CHANGING:
         path = _absolute(arguments[0])
-        if path and _within(path, _HIDDEN) and not _within(path, _OPEN):
+        if path and _hidden(path):
             raise FileNotFoundError(errno.ENOENT, "not there on Kaggle: only inputs are", path)
         changes = event in _CHANGING or (event == "open" and _writes(arguments))
         if path and changes and _within(path, _READONLY):

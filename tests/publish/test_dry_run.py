@@ -22,6 +22,7 @@ import pytest
 
 from competition.errors import DataError, KitError, SubmissionError, UsageError
 from competition.publish import dry_run as module
+from competition.publish import kernel_guard
 from competition.publish.dry_run import DryRunError, dry_run
 from competition.publish.kernel_spec import find_kernel, list_kernels
 from competition.publish.rehearsal import rehearse, tiny_dataset
@@ -105,6 +106,24 @@ child = "import tests.publish.conftest"
 print("child", subprocess.run([sys.executable, "-c", child], stderr=subprocess.DEVNULL).returncode)
 """
     assert run(built(source), tmp_path / "out").splitlines()[1:] == ["hidden", "hidden", "child 1"]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "left", "path", "gone"),
+    [
+        ("/work/kit", "/work/kit/.venv", "/work/kit/setup.cfg", True),
+        ("/work/kit", "/work/kit/.venv", "/work/kit/.venv/lib/numpy.py", False),
+        ("/env/site/competition", "/env", "/env/site/competition/files.py", True),
+        ("/env/site/competition", "/env", "/env/site/competitions.py", False),
+        ("/work/kit", "/elsewhere", "/work/kitten", False),
+    ],
+)
+def test_the_innermost_folder_decides_what_is_hidden(
+    hidden: str, left: str, path: str, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_guard, "_HIDDEN", (hidden,))
+    monkeypatch.setattr(kernel_guard, "_OPEN", (left,))
+    assert kernel_guard._hidden(path) is gone
 
 
 def test_a_kernel_that_carries_no_kit_does_not_find_the_installed_one(built: Built, tmp_path: Path) -> None:
