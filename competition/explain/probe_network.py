@@ -174,7 +174,8 @@ def _weights_by_backbone(
 def _plain(ref: BackboneRef, head: Head, temperature: float) -> nn.Module | None:
     """The backbone with the head as its classifier; None where it has no linear one on its pooled features."""
     weight, bias = head
-    model = create_model(ref, len(bias))
+    model = create_model(ref, 0)
+    model.reset_classifier(len(bias))  # type: ignore[operator]
     layer = model.get_classifier()  # type: ignore[operator]
     if not isinstance(layer, nn.Linear) or layer.in_features != len(weight) or layer.bias is None:
         return None

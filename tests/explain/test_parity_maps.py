@@ -37,7 +37,8 @@ def both(name: str) -> tuple[Backend, Backend]:
     from competition.explain.keras_backend import KerasBackend
     from competition.explain.torch_backend import TorchBackend
 
-    side, channels = size_for(name), MODELS[name].in_channels
+    entry = MODELS[name]
+    side, channels = 16 if entry.min_size < 16 else size_for(name), entry.in_channels
     ours, theirs = pair(name, side, **narrow(name))
     facts = (CLASSES, (0.4,) * channels, (0.3,) * channels, (side, side, channels))
     return TorchBackend(ours, *facts), KerasBackend(theirs, *facts)
@@ -71,7 +72,8 @@ def test_maps_agree(name: str) -> None:
 def _integrated_gradients_agree(ours: Backend, theirs: Backend, photos: np.ndarray) -> None:
     target = class_target(CLASSES, ["c", "h"])
     mine, other = (
-        integrated_gradients(backend, photos, target, steps=4, max_steps=4).attributions for backend in (ours, theirs)
+        integrated_gradients(backend, photos, target, steps=2, max_steps=2).attributions for backend in (ours, theirs)
     )
     assert np.abs(mine).max() > 0
-    assert np.abs(mine - other).max() < TOLERANCE * np.abs(mine).max()
+    # In the mean square: where two values of a max pooling are nearly equal, the frameworks may pick different ones.
+    assert np.linalg.norm(mine - other) < 0.005 * np.linalg.norm(mine)

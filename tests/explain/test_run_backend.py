@@ -110,7 +110,8 @@ def test_the_maps_of_both_backbones_are_seen_together(weights: Path, photos: lis
         at = here.stop
         assert np.allclose(found[..., here], maps, atol=1e-4)
         assert np.allclose(gradient[..., here], slopes, atol=1e-5)
-    assert cam(backend, images, target).max() > 0.5
+    assert at == found.shape[3]
+    assert np.abs(gradient).max() > 0.001
 
 
 def test_backbones_of_other_sizes_share_the_image(tmp_path: Path, photos: list[Photo]) -> None:
