@@ -88,23 +88,28 @@ def _predict(
     device = next(model.parameters()).device
     slot = {rendering: number for number, rendering in enumerate(dataset.renderings)}
     rows: list[list[np.ndarray]] = [[] for _ in dataset.views]
-    for pictures in loader:
-        moved = [normalise(picture.to(device, non_blocking=True)) for picture in pictures]
-        for number, item in enumerate(dataset.views):
-            images = moved[slot[unflipped(item)]]
-            logits = _logits(model, images.flip(3) if item.flip else images, precision)
-            rows[number].append(logits.cpu().numpy())
-        ticker.advance(len(moved[0]))
+    # One context for all batches: it keeps the weights in half precision, which each new one would cast again.
+    with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        for pictures in loader:
+            moved = [normalise(picture.to(device, non_blocking=True)) for picture in pictures]
+            for number, item in enumerate(dataset.views):
+                images = moved[slot[unflipped(item)]]
+                logits = _logits(model, images.flip(3) if item.flip else images, precision)
+                rows[number].append(logits.cpu().numpy())
+            ticker.advance(len(moved[0]))
     return np.stack([np.concatenate(parts) for parts in rows])
 
 
 def _logits(model: nn.Module, images: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
-    """Float32 logits; the head computes in float32, since half precision would round logits of 10 to steps of 0.06."""
+    """Float32 logits; the head computes in float32, since half precision would round logits of 10 to steps of 0.06.
+
+    Called inside autocast, which the head leaves.
+    """
     if precision == torch.float32:
         return model(images).float()
-    with torch.autocast(images.device.type, dtype=precision):
-        features = model.forward_features(images)  # type: ignore[operator]
-    return model.forward_head(features.float()).float()  # type: ignore[operator]
+    features = model.forward_features(images)  # type: ignore[operator]
+    with torch.autocast(images.device.type, enabled=False):
+        return model.forward_head(features.float()).float()  # type: ignore[operator]
 
 
 def save_views(

@@ -31,8 +31,8 @@ def measure(setup: Setup) -> Outcome:
             _one_case(outcome, setup, data, size, photos, workers)
     outcome.claims = list(_claims(outcome))
     outcome.notes += [
-        "one process computes on one thread (torch and OpenCV alike), timed by its processor time; with 2 workers the main "
-        "process has all threads, timed by the wall clock",
+        "one process computes on one thread (torch and OpenCV alike), timed by its processor time; with 2 workers the "
+        "main process has all threads, timed by the wall clock",
         "'light' and 'medium' are the kit's augmentations, read from the files; 'from the cache' reads the resized "
         "photos of the memory-mapped cache instead, as every epoch of a recipe does; fastai: Resize(224) and "
         "aug_transforms(); ImageFolder: RandomResizedCrop, RandomHorizontalFlip, ToTensor",
