@@ -36,10 +36,10 @@ def crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarr
     count, height, width, channels = images.shape
     padded = np.zeros((count, height + 2 * padding, width + 2 * padding, channels), np.uint8)
     padded[:, padding : padding + height, padding : padding + width] = images
-    tops, lefts = rng.integers(0, 2 * padding + 1, size=(2, count)).tolist()
+    corners = rng.integers(0, 2 * padding + 1, size=(count, 2)).tolist()
     out = np.empty_like(images)
     # Copying slices beats a fancy index over all pixels about fivefold.
-    for number, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+    for number, (top, left) in enumerate(corners):
         out[number] = padded[number, top : top + height, left : left + width]
     return out
 
@@ -60,8 +60,8 @@ def cutout(images: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarra
     count, height, width, _ = images.shape
     out = images.copy()
     fill = np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)
-    ys, xs = rng.integers(height, size=count).tolist(), rng.integers(width, size=count).tolist()
-    for number, (y, x) in enumerate(zip(ys, xs, strict=True)):
+    centres = np.column_stack([rng.integers(height, size=count), rng.integers(width, size=count)])
+    for number, (y, x) in enumerate(centres.tolist()):
         top, left = max(0, y - side // 2), max(0, x - side // 2)
         out[number, top : y - side // 2 + side, left : x - side // 2 + side] = fill
     return out

@@ -226,11 +226,11 @@ def _assemble(
         train, test = _split(train, 0.2, rng, name)
     if valid is None:
         train, valid = _split(train, valid_fraction, rng, name)
-    sized = [Part(_resized(images, image_size), labels) for images, labels in (train, valid, test)]
+    sized = tuple(Part(_resized(images, image_size), labels) for images, labels in (train, valid, test))
     shapes = {part.images.shape[1:] for part in sized}
     if len(shapes) > 1:
         raise DataError(f"{name}: the parts' images differ in shape ({', '.join(map(str, sorted(shapes)))})")
-    return Dataset(name, source, parts.classes, *sized)
+    return Dataset(name, source, parts.classes, sized[0], sized[1], sized[2])
 
 
 def _split(part: Arrays, fraction: float, rng: np.random.Generator, name: str) -> tuple[Arrays, Arrays]:

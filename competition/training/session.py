@@ -137,7 +137,7 @@ def _announce(job: Job, learn: FoldLearner) -> None:
     say(
         f"fold {job.fold.index}: {job.backbone.name} at {config.image_size} px on {learn.device.type}, "
         f"{len(job.fold.train_ids):,} photos train, {len(job.fold.valid_ids):,} validate, {learn.total_epochs} epochs "
-        f"of {sampler.steps} steps of {sampler.share * sampler.world}"
+        f"of {sampler.steps} steps of {sampler.share * learn.world.size}"
         + (f" in {sampler.chunks_per_step} passes" if sampler.chunks_per_step > 1 else "")
     )
 
