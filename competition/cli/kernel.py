@@ -113,17 +113,18 @@ def check_command(
 
     from competition.publish.kernel_spec import OWNER
     from competition.publish.kernels import build
-    from competition.publish.preflight import check_all, check_kernel
+    from competition.publish.preflight import check_all, check_dataset, check_kernel
 
     if folder is not None:
-        _require_clean((folder, finding) for finding in check_kernel(folder, dataset=dataset))
+        attached = check_dataset(dataset) if dataset is not None else ()
+        _require_clean((folder, finding) for finding in (*check_kernel(folder, dataset=dataset), *attached))
         print(f"{folder}: no trap found")
         return
     specs = _chosen(names, kernels)
     with tempfile.TemporaryDirectory(prefix="dogbreed-check-") as temporary:
         folders = [build(spec, Path(temporary) / spec.slug, mode, owner or OWNER).folder for spec in specs]
         found = check_all(specs, folders, dataset=dataset, placeholder_ok=not owner)
-    _require_clean((kernels / path.name, finding) for path, finding in found)
+    _require_clean((dataset if path == dataset else kernels / path.name, finding) for path, finding in found)
     print(f"no trap found in {', '.join(spec.slug for spec in specs)}")
 
 

@@ -40,7 +40,8 @@ def check_kernel(
 
     Args:
         folder: holds ``kernel-metadata.json`` and the code file.
-        dataset: folder of the dataset that the kernel attaches, where it is at hand.
+        dataset: folder of the dataset that the kernel attaches, where it is at hand: which weights it holds is looked
+            at (``check_dataset`` looks at the rest).
         cost_seconds: measured wall time; 0 when it was not measured.
         python: version on Kaggle.
         current: compare the packages it carries with those of this kit.
@@ -61,8 +62,6 @@ def check_kernel(
     if code.is_file():
         findings += check_code(code, values, python, current, weights)
     findings += _time(cost_seconds, bool(values.get("enable_tpu")))
-    if dataset is not None and values.get("dataset_sources"):
-        findings += check_dataset(dataset, python=python, placeholder_ok=placeholder_ok)
     return tuple(findings)
 
 
@@ -73,7 +72,7 @@ def check_all(
     dataset: Path | None = None,
     placeholder_ok: bool = False,
 ) -> tuple[tuple[Path, Finding], ...]:
-    """Check several kernels, and that no two have the same title or slug.
+    """Check several kernels, that no two have the same title or slug, and the dataset that they attach.
 
     Args:
         specs: the kernels.
@@ -88,7 +87,8 @@ def check_all(
             folder, dataset=dataset, cost_seconds=spec.cost_seconds, placeholder_ok=placeholder_ok
         )
     ]
-    return (*found, *_taken(folders))
+    attached = check_dataset(dataset, placeholder_ok=placeholder_ok) if dataset is not None else ()
+    return (*found, *_taken(folders), *((dataset or Path(), finding) for finding in attached))
 
 
 def _taken(folders: Sequence[Path]) -> Iterator[tuple[Path, Finding]]:

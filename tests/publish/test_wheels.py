@@ -15,7 +15,7 @@ from competition.publish.dry_run import dry_run
 from competition.publish.finding import Finding
 from competition.publish.kernel_spec import DATASET
 from competition.publish.kernels import build
-from competition.publish.preflight import check_dataset, check_kernel
+from competition.publish.preflight import check_all, check_dataset, check_kernel
 from competition.publish.preflight_dataset import backbones_in
 from competition.publish.wheels import BuiltDataset, build_dataset, weight_folders
 from tests.publish.conftest import Write
@@ -79,7 +79,7 @@ def test_the_same_checkout_gives_the_same_wheel(made: BuiltDataset, tmp_path: Pa
 def test_a_kernel_runs_from_the_dataset_alone(made: BuiltDataset, write_kernel: Write, tmp_path: Path) -> None:
     spec = write_kernel("import competition\nprint('version', competition.__version__, competition.__file__)\n")
     kernel = build(spec, tmp_path / "built", "wheels", "someone")
-    assert check_kernel(kernel.folder, dataset=made.folder) == ()
+    assert check_all([spec], [kernel.folder], dataset=made.folder) == ()
     done = dry_run(kernel.folder, tmp_path / "out", {DATASET: made.folder}, echo=False)
     assert f"version 0.1.0 {tmp_path}" in done.log.read_text()
 
@@ -174,6 +174,15 @@ def test_a_kernel_whose_backbone_the_dataset_lacks(dataset: Path, write_kernel: 
     assert (finding.rule, "tf_efficientnetv2_b0" in finding.problem) == ("weights", True)
     (dataset / "weights" / "tiny").rename(dataset / "weights" / "tf_efficientnetv2_b0")
     assert check_kernel(folder, dataset=dataset) == ()
+
+
+def test_a_trap_of_the_dataset_is_told_once(dataset: Path, write_kernel: Write, small_kit: None) -> None:
+    specs = [write_kernel(slug=slug, weights=True) for slug in ("some-kernel", "other-kernel")]
+    folders = [build(spec, dataset.parent / spec.slug, "bundle", "someone").folder for spec in specs]
+    (dataset / "empty.txt").touch()
+    assert [(path, finding.rule) for path, finding in check_all(specs, folders, dataset=dataset)] == [
+        (dataset, "empty-file")
+    ]
 
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path, weights: Path) -> None:
