@@ -23,13 +23,20 @@ FRAMEWORK_FREE = ["competition/cli", "competition/data", "competition/recipes", 
 def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
     """Names of the modules that a file imports; type-checking blocks are skipped, they cost nothing."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(tree.body) if top_level_only else [node for node in ast.walk(tree) if not _only_for_types(node)]
-    for node in nodes:
+    for node in tree.body if top_level_only else _walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below a node but type-checking blocks and what is in them."""
+    for child in ast.iter_child_nodes(node):
+        if not _only_for_types(child):
+            yield child
+            yield from _walk(child)
 
 
 def _only_for_types(node: ast.AST) -> bool:
@@ -66,6 +73,24 @@ def test_these_rooms_know_no_framework(folder: str) -> None:
         if name.split(".")[0] in FRAMEWORKS
     ]
     assert not found, "\n".join(found)
+
+
+# Everything else in the room speaks to a model through the protocol.
+EXPLAIN_FRAMEWORK = {
+    "torch": {"torch_backend", "torch_engine", "torch_hooks", "torch_layers", "probe_network", "run_backend"},
+    "keras": {"keras_backend", "keras_layers"},
+}
+
+
+def test_explanations_know_no_framework_but_in_the_adapters() -> None:
+    for path in files("competition/explain"):
+        used = {name.split(".")[0] for name in imports(path)} & FRAMEWORKS
+        if path.stem in EXPLAIN_FRAMEWORK["torch"]:
+            assert used <= {"torch", "pytorch_grad_cam"}, f"{path.name}: {used}"
+        elif path.stem in EXPLAIN_FRAMEWORK["keras"]:
+            assert used <= {"keras", "tensorflow"}, f"{path.name}: {used}"
+        else:
+            assert not used, f"{path.name}: {used}"
 
 
 def test_configurations_and_types_know_no_framework() -> None:

@@ -69,8 +69,8 @@ def smoothgrad(
     generators = [np.random.default_rng([seed, row]) for row in range(len(images))]
     for _ in range(samples):
         drawn = np.stack([rng.standard_normal(images.shape[1:], dtype=np.float32) for rng in generators])
-        total += gradients(backend, np.float32(images + scale * drawn), target, batch_size=batch_size)
-    return np.float32(total / samples)
+        total += gradients(backend, (images + scale * drawn).astype(np.float32), target, batch_size=batch_size)
+    return (total / samples).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def baseline_of(images: np.ndarray, kind: str | np.ndarray) -> np.ndarray:
     if kind == "blurred":
         spread = max(images.shape[1:3]) / 8
         blurred = [cv2.GaussianBlur(image, (0, 0), spread, borderType=cv2.BORDER_REFLECT) for image in images]
-        return np.float32(blurred).reshape(images.shape)
+        return np.array(blurred, dtype=np.float32).reshape(images.shape)
     return np.full(images.shape, {"black": 0.0, "white": 1.0, "grey": 0.5}[kind], dtype=np.float32)
 
 

@@ -30,7 +30,16 @@ from competition.explain.backend import (  # noqa: E402
     pick_layer,
     square_input,
 )
-from competition.explain.keras_layers import KerasBook, all_layers, hooked, inner_layers, replaced, to_numpy  # noqa: E402
+from competition.explain.keras_layers import (  # noqa: E402
+    KerasBook,
+    all_layers,
+    hooked,
+    inner_layers,
+    keep_inputs,
+    keep_output,
+    replaced,
+    to_numpy,
+)
 
 _RECTIFIERS = ("relu", "relu6", "silu", "swish", "gelu")
 _RECTIFYING_LAYERS = (keras.layers.ReLU,)
@@ -95,7 +104,7 @@ class KerasBackend:
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Input of the last layer that holds weights, averaged over positions, float32 (n, d)."""
         kept: list[Any] = []
-        with hooked(self.model, self.book.classifier, lambda inputs, output: kept.append(inputs) or output):
+        with hooked(self.model, self.book.classifier, keep_inputs(kept)):
             self._forward(self._tensor(images))
         found = to_numpy(kept[-1])
         return found.reshape(len(found), -1, found.shape[-1]).mean(axis=1)
@@ -104,7 +113,7 @@ class KerasBackend:
         """Output of a spatial layer, float32 (n, h, w, c)."""
         pick_layer(self.layers(), layer)
         kept: list[Any] = []
-        with hooked(self.model, layer, lambda _, output: kept.append(output) or output):
+        with hooked(self.model, layer, keep_output(kept)):
             self._forward(self._tensor(images))
         return check_finite(f"the activations of '{layer}'", to_numpy(self.book.to_map(layer, kept[-1], images.shape)))
 
@@ -161,7 +170,7 @@ class KerasBackend:
         pixels = self._tensor(images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pixels)
-            with hooked(self.model, layer, lambda _, output: kept.append(output) or output):
+            with hooked(self.model, layer, keep_output(kept)):
                 self._forward(pixels)
             output = self.book.to_map(layer, kept[-1], images.shape) if info.spatial else kept[-1]
             values = _weighted(tf.cast(output, tf.float32), weights, layer)
@@ -209,7 +218,7 @@ class KerasBackend:
 
     def _gate(self, layer: Any, stack: ExitStack) -> int:
         """Gate a layer that rectifies; 1 if it does."""
-        activation = getattr(layer, "activation", None)
+        activation: Any = getattr(layer, "activation", None)
         if getattr(activation, "__name__", "") in _RECTIFIERS:
             stack.enter_context(replaced(layer, "activation", lambda x: _gated(x, activation(x))))
             return 1

@@ -61,6 +61,26 @@ def hooked(model: Any, name: str, change: Change) -> Iterator[None]:
         yield
 
 
+def keep_output(kept: list[Any]) -> Change:
+    """A change that changes nothing and keeps the output."""
+
+    def change(_: Any, output: Any) -> Any:
+        kept.append(output)
+        return output
+
+    return change
+
+
+def keep_inputs(kept: list[Any]) -> Change:
+    """A change that changes nothing and keeps the inputs."""
+
+    def change(inputs: Any, output: Any) -> Any:
+        kept.append(inputs)
+        return output
+
+    return change
+
+
 def to_numpy(tensor: Any) -> np.ndarray:
     """A tensor as float32."""
     return np.ascontiguousarray(keras.ops.convert_to_numpy(tensor), dtype=np.float32)
@@ -122,7 +142,7 @@ class KerasBook:
         """
         features: list[Any] = []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            with hooked(self.model, self.classifier, lambda inputs, output: features.append(inputs) or output):
+            with hooked(self.model, self.classifier, keep_inputs(features)):
                 shown = self._show(self._noise(), tape.watch)
             # The features as well: a head that starts from zeros gives the logits no gradient.
             score = sum(_mixed(output) for output in (*features, shown.logits))
@@ -159,7 +179,7 @@ class KerasBook:
 
         def keeper(name: str) -> Change:
             def keep(_: Any, output: Any) -> Any:
-                shape = getattr(output, "shape", ())
+                shape = tuple(getattr(output, "shape", ()))
                 if len(shape) >= 2 and shape[0] == len(pixels):
                     if watch is not None:
                         watch(output)

@@ -113,13 +113,7 @@ class TorchBackend:
         """Output of a spatial layer and the target's gradient with respect to it, both float32 (n, h, w, c)."""
         check_target(target, images, self.classes)
         kept: list[Tensor] = []
-
-        def cut(output: Tensor) -> Tensor:
-            leaf = output.detach().requires_grad_()  # nothing before the layer needs a gradient
-            kept.append(leaf)
-            return leaf.clone()  # what follows may work in place
-
-        with untouched(self.model), self._hook(layer, cut):
+        with untouched(self.model), self.cut_at(layer, kept):
             score = self._score(self.forward(self.tensor(images)), target)
             if not score.requires_grad:
                 raise KitError(f"the logits do not depend on layer '{layer}': choose another")
@@ -228,6 +222,18 @@ class TorchBackend:
     def _pixel_gradient(self, score: Tensor, pixels: Tensor) -> np.ndarray:
         (gradient,) = torch.autograd.grad(score, pixels)
         return check_finite("the gradients at the image", _numpy(gradient.permute(0, 2, 3, 1)))
+
+    @contextmanager
+    def cut_at(self, layer: str, kept: list[Tensor]) -> Iterator[None]:
+        """While the block runs, the graph starts at the layer's output, which is put into ``kept``."""
+
+        def cut(output: Tensor) -> Tensor:
+            leaf = output.detach().requires_grad_()  # nothing before the layer needs a gradient
+            kept.append(leaf)
+            return leaf.clone()  # what follows may work in place
+
+        with self._hook(layer, cut):
+            yield
 
     @contextmanager
     def _hook(self, layer: str, change: Hook, *, spatial: bool = True) -> Iterator[None]:

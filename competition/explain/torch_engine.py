@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from competition.errors import KitError
 from competition.explain.backend import Target, check_finite
 from competition.explain.torch_hooks import untouched
 
@@ -55,7 +56,7 @@ def package_cam(backend: TorchBackend, images: np.ndarray, target: Target, metho
         layer: a spatial layer.
 
     Raises:
-        KitError: activations or gradients are NaN.
+        KitError: activations or gradients are NaN, or the logits do not depend on the layer.
     """
     import pytorch_grad_cam
 
@@ -65,17 +66,25 @@ def package_cam(backend: TorchBackend, images: np.ndarray, target: Target, metho
     def as_map(output: Tensor) -> Tensor:
         return backend.book.to_map(layer, output, images.shape).permute(0, 3, 1, 2)
 
-    with untouched(backend.model):
+    with untouched(backend.model), backend.cut_at(layer, []):  # before the package's hooks: nothing is computed below
         kind: Any = getattr(pytorch_grad_cam, CLASSES[method])
         engine = kind(_Wrapped(backend), [backend.model.get_submodule(layer)], as_map)
-        # The parameters are frozen here, so the graph must start at the image.
-        engine.compute_input_gradient = True
         # Not as a context manager: the package's __exit__ swallows IndexError.
         try:
-            maps: np.ndarray = engine(pixels, [_Scalar(row) for row in weights])
+            maps = _called(engine, pixels, [_Scalar(row) for row in weights], layer)
             taken = engine.activations_and_grads
             for what, tensors in (("activations", taken.activations), ("gradients", taken.gradients)):
                 check_finite(f"the {what} of '{layer}'", tensors[0].float().numpy())
         finally:
             engine.activations_and_grads.release()
     return np.asarray(maps, dtype=np.float32)
+
+
+def _called(engine: Any, pixels: Tensor, scalars: list[_Scalar], layer: str) -> np.ndarray:
+    try:
+        maps: np.ndarray = engine(pixels, scalars)
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        raise KitError(f"the logits do not depend on layer '{layer}': choose another") from error
+    return maps

@@ -97,6 +97,12 @@ class SmallCNN(nn.Module):
         return self.fc(self.drop(self.pool(x).flatten(1)))
 
 
-def small(side: int = 12) -> TorchBackend:
+class SmallBackend(TorchBackend):
     """The small CNN behind the protocol."""
-    return TorchBackend(SmallCNN(), CLASSES, MEAN, STD, (side, side, 3))
+
+    model: SmallCNN
+
+
+def small(side: int = 12) -> SmallBackend:
+    """The small CNN behind the protocol."""
+    return SmallBackend(SmallCNN(), CLASSES, MEAN, STD, (side, side, 3))

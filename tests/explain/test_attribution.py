@@ -152,7 +152,7 @@ def test_smooth_maps_are_the_mean_over_the_changes() -> None:
     flip = (Change(), Change(flip=True))
 
     def method(shown: np.ndarray, target: object) -> np.ndarray:
-        return np.float32(shown.sum(axis=3) * np.linspace(0, 1, 20, dtype=np.float32))
+        return np.asarray(shown.sum(axis=3) * np.linspace(0, 1, 20, dtype=np.float32))
 
     total = (method(photos, None) + method(photos[:, :, ::-1], None)[:, :, ::-1]) / 2
     found = smooth_maps(method, photos, TARGET, flip)

@@ -15,7 +15,7 @@ from competition.errors import UsageError
 from competition.explain.backend import Target, class_target, contrast_target
 from competition.explain.cam import METHODS, cam, finer_target, spread
 from competition.explain.torch_backend import TorchBackend
-from tests.explain.nets import CLASSES, images, small, zoo
+from tests.explain.nets import CLASSES, MEAN, STD, SmallBackend, images, small, zoo
 
 TARGET = class_target(CLASSES, ["pug", "chow"])
 PACKAGE = {
@@ -31,7 +31,7 @@ def by_hand(
     backend: TorchBackend, photos: np.ndarray, kind: Any, layer: str, targets: list[Any], reshape: Any
 ) -> np.ndarray:
     """The package used the way its README says, with a normalised tensor and a reshape written for this one model."""
-    normalised = (photos - np.float32([0.5, 0.4, 0.3])) / np.float32([0.2, 0.25, 0.3])
+    normalised = (photos - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     tensor = torch.from_numpy(normalised.transpose(0, 3, 1, 2).copy())
     with kind(backend.model, [backend.model.get_submodule(layer)], reshape) as engine:
         maps: np.ndarray = engine(tensor, targets)
@@ -71,7 +71,7 @@ def test_score_cam_equals_the_packages() -> None:
     backend = small()
     photos = images(backend)
     # The package multiplies the normalised image by the mask, this kit the image in [0, 1]: no normalisation here.
-    backend = TorchBackend(backend.model, CLASSES, (0.0,) * 3, (1.0,) * 3, backend.input_shape)
+    backend = SmallBackend(backend.model, CLASSES, (0.0,) * 3, (1.0,) * 3, backend.input_shape)
     tensor = torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())
     with pytorch_grad_cam.ScoreCAM(backend.model, [backend.model.conv1]) as engine:
         backend.model.relu.inplace = False  # else the package sees the map after the ReLU

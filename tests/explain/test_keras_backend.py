@@ -194,7 +194,7 @@ def test_auxiliary_heads_are_passed_over(flat: KerasBackend, photos: np.ndarray)
     inner = flat.model
     side = keras.layers.Dense(3, name="aux")(keras.layers.Flatten()(inner.get_layer("conv2").output))
     model = keras.Model(inner.input, [inner.output, side])
-    backend = KerasBackend(model, CLASSES, flat.mean, flat.std, SHAPE)
+    backend = KerasBackend(model, CLASSES, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), SHAPE)
     assert np.allclose(backend.logits(photos), flat.logits(photos), atol=1e-6)
     assert np.allclose(backend.embed(photos), flat.embed(photos), atol=1e-6)
     assert backend.last_spatial_layer() == "relu"

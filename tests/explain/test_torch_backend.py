@@ -11,7 +11,7 @@ from competition.errors import KitError, UsageError
 from competition.explain.backend import Backend, Target, class_target, contrast_target
 from competition.explain.cam import cam
 from competition.explain.torch_backend import TorchBackend
-from tests.explain.nets import CLASSES, GRIDS, MEAN, STD, ZOO, SmallCNN, images, small, zoo
+from tests.explain.nets import CLASSES, GRIDS, MEAN, STD, ZOO, SmallBackend, SmallCNN, images, small, zoo
 
 TARGET = class_target(CLASSES, ["pug", "chow"])
 
@@ -53,7 +53,7 @@ def test_another_size_than_the_models_own() -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     backend = small()
     backend.model.double()
-    backend = TorchBackend(backend.model, CLASSES, MEAN, STD, backend.input_shape)
+    backend = SmallBackend(backend.model, CLASSES, MEAN, STD, backend.input_shape)
     photos, step = images(backend, 1), 1e-3
     target = contrast_target(CLASSES, ["pug"], ["chow"], gamma=0.7)
     gradient = backend.input_gradients(photos, target)
@@ -144,8 +144,10 @@ def test_guided_backpropagation_of_a_chain_by_hand() -> None:
 
     chain = Chain()
     with torch.no_grad():
-        chain.first.weight.fill_(2.0), chain.first.bias.fill_(-1.0)
-        chain.second.weight.copy_(torch.tensor([3.0, -1.0]).view(2, 1, 1, 1)), chain.second.bias.fill_(0.5)
+        for name, values in (("first.weight", [2.0]), ("first.bias", [-1.0]), ("second.weight", [3.0, -1.0])):
+            parameter = chain.get_parameter(name)
+            parameter.copy_(torch.tensor(values).view(parameter.shape))
+        chain.get_parameter("second.bias").fill_(0.5)
     backend = TorchBackend(chain, ("a", "b"), (0.0,), (1.0,), (1, 3, 1))
     pixels = np.array([0.2, 0.6, 0.9], dtype=np.float32).reshape(1, 1, 3, 1)  # 2x - 1: -0.6, 0.2, 0.8
     both = Target(np.array([[1.0, 1.0]]))
@@ -188,15 +190,20 @@ def test_a_perceptron_has_no_map() -> None:
 
 def test_a_layer_off_the_way_to_the_logits() -> None:
     class Side(SmallCNN):
+        def __init__(self) -> None:
+            super().__init__()
+            self.side = nn.Conv2d(3, 2, 3)
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self.side(x)
             return super().forward(x)
 
     model = Side()
-    model.side = nn.Conv2d(3, 2, 3)
     backend = TorchBackend(model, CLASSES, MEAN, STD, (12, 12, 3))
     with pytest.raises(KitError, match="do not depend on layer 'side'"):
         backend.layer_gradients(images(backend), "side", TARGET)
+    with pytest.raises(KitError, match="do not depend on layer 'side'"):
+        cam(backend, images(backend), TARGET, layer="side", engine="grad-cam")
 
 
 @pytest.mark.parametrize(
