@@ -12,7 +12,6 @@ from competition.environment import COMPETITION
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
-    from competition.publish.standing import Submission
 
 LEDGER = Path("submissions/ledger.csv")
 Competition = Annotated[str, typer.Option("--competition", help="The competition's slug.")]
@@ -81,7 +80,7 @@ def submit(
         dry_run=dry_run,
     )
     if done.submission is not None:
-        print(f"{file}: {_line(done.submission)}")
+        print(f"{file}: {done.submission.told}")
 
 
 def submissions(
@@ -104,7 +103,7 @@ def submissions(
         print(json.dumps({"submissions": records, "limits": standing.plain(left)}, indent=2))
         return
     for item in listed:
-        print(f"{item.date}  {item.file}  {_line(item)}  {item.description}")
+        print(f"{item.date}  {item.file}  {item.told}  {item.description}")
     print(f"{len(listed)} submissions; {left.today} today, {left.left} left")
     if update:
         print(f"{ledger}: {changed} new scores")
@@ -161,15 +160,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands to ``dogbreed``."""
     for command in (download, submit, submissions, leaderboard, quota):
         app.command()(command)
-
-
-def _line(item: Submission) -> str:
-    import math
-
-    if item.status != "COMPLETE":
-        return f"{item.status}{': ' + item.error if item.error else ''}"
-    private = f", private {item.private_score:.5f}" if not math.isnan(item.private_score) else ""
-    return f"public {item.public_score:.5f}{private}"
 
 
 def _share(place: int, teams: int) -> str:

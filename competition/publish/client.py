@@ -188,6 +188,7 @@ def plain_session() -> Any:
     import requests
 
     session = requests.Session()
+    session.headers["Accept-Encoding"] = "identity"  # so that the stated length is that of the file
     for scheme in ("https://", "http://"):
         session.mount(scheme, timely_adapter())
     return session

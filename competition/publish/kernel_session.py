@@ -244,6 +244,15 @@ def logs(connection: Connection, name: KernelName) -> str:
     return terminal_safe(_plain_log(answer.log or ""))
 
 
+def last_lines(connection: Connection, name: KernelName, most: int = 15) -> str:
+    """The end of the log, for a session that failed; why it cannot be read, if it cannot."""
+    try:
+        lines = logs(connection, name).rstrip("\n").split("\n")[-most:]
+    except KaggleError as error:
+        return str(error)
+    return "\n".join(["the end of its log:", *(f"    {line}" for line in lines)])
+
+
 def follow(connection: Connection, name: KernelName, show: Callable[[str], None]) -> None:
     """Show the log while it is being written; a cut connection is taken up again without repeating lines.
 

@@ -20,7 +20,7 @@ from competition.files import explain_disk_errors
 from competition.publish.client import Connection, plain_session
 from competition.publish.kaggle_errors import KernelError, translate
 from competition.publish.kernel_session import KernelName
-from competition.publish.record import SUBMISSION, check_record, safe_name
+from competition.publish.record import RECORD, SUBMISSION, check_record, safe_name
 from competition.publish.transfer import download
 
 MAX_FILES, MAX_FILE_BYTES = 5_000, 20 << 30
@@ -88,8 +88,7 @@ def fetch(
         name: of the kernel.
         out: must not exist yet, or be empty.
         only: names to fetch; all when empty.
-        record: whether the kernel's own record of digests must be there; if it is there, it is checked when all
-            files are fetched.
+        record: whether the kernel's own record of digests must be there; if it is there, it is checked.
 
     Returns:
         The files.
@@ -108,13 +107,15 @@ def fetch(
         whole = work / "whole"
         for file in files:
             _download(connection, file, whole, work / "arriving" / "file")
-        if not only:
-            check_record(whole, required=record)
+        check_record(whole, required=record, only=only)
+        if only and RECORD not in only:
+            (whole / RECORD).unlink(missing_ok=True)
         whole.replace(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    say(f"fetched {len(files)} files of {name} into {out}")
-    return tuple(out / file.name for file in files)
+    fetched = tuple(out / file.name for file in files if not only or str(file.name) in only)
+    say(f"fetched {len(fetched)} files of {name} into {out}")
+    return fetched
 
 
 def _chosen(files: Sequence[RemoteFile], only: Sequence[str], name: KernelName) -> Sequence[RemoteFile]:
@@ -126,7 +127,7 @@ def _chosen(files: Sequence[RemoteFile], only: Sequence[str], name: KernelName) 
             raise UsageError(
                 f"kernel {name} left no '{wanted}'{nearest(wanted, known)} It left: {', '.join(known[:10])}"
             )
-    return [file for file in files if not only or str(file.name) in only]
+    return [file for file in files if not only or str(file.name) in (*only, RECORD)]
 
 
 def _download(connection: Connection, file: RemoteFile, folder: Path, arriving: Path) -> None:

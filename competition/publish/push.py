@@ -140,7 +140,10 @@ def push_kernel(connection: Connection, kernel: Prepared, plan: PushPlan) -> Pus
             state = _push(connection, file, state, kernel.folder)
         if plan.wait and not state.reached(COMPLETE):
             name = replace(name, version=state.version)
-            kernel_session.wait(connection, name, plan.wait_seconds).require_complete(name)
+            found = kernel_session.wait(connection, name, plan.wait_seconds)
+            if found.state in kernel_session.FAILED:
+                say(kernel_session.last_lines(connection, name))
+            found.require_complete(name)
             state = file.write(state, step=COMPLETE)
         if plan.wait and not _is_fetched(file, state):
             state = _fetch(connection, file, state, kernel.folder, plan)
@@ -213,7 +216,8 @@ def _fetch(connection: Connection, file: StateFile, state: PushState, folder: Pa
         if there is None or not same_code(there.code, _code(folder)):
             raise KernelError(f"{name} holds another version by now than the one pushed: push it again (--again)")
     target = f"output-v{state.version}"
-    shutil.rmtree(file.home / target, ignore_errors=True)  # it would be in the record if it were whole
+    for left in (file.home / target, *file.home.glob(".output-v*")):  # whole ones would be in the record
+        shutil.rmtree(left, ignore_errors=True)
     outputs.fetch(connection, name, file.home / target, record=plan.record)
     _verify(file.home / target, folder, plan)
     return file.write(state, step=FETCHED, folder=target)
@@ -253,5 +257,6 @@ def _submit(connection: Connection, file: StateFile, state: PushState, folder: P
         row=Entry("", "", method="kernel", members=(slug,), note=note),
         wait_seconds=plan.score_seconds,
     )
-    reference = outcome.submission.ref if outcome.submission is not None else 0
-    return file.write(state, step=SUBMITTED, submission=reference)
+    assert outcome.submission is not None  # only a dry run has none
+    say(f"{submission}: {outcome.submission.told}")
+    return file.write(state, step=SUBMITTED, submission=outcome.submission.ref)

@@ -37,12 +37,13 @@ def _facts(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
-def check_record(folder: Path, *, required: bool) -> dict[str, Any]:
+def check_record(folder: Path, *, required: bool, only: Sequence[str] = ()) -> dict[str, Any]:
     """Compare fetched files with what the kernel wrote down.
 
     Args:
         folder: where the files lie.
         required: whether a lacking record is an error.
+        only: names to look at; all when empty.
 
     Returns:
         The record; empty when there is none.
@@ -62,6 +63,8 @@ def check_record(folder: Path, *, required: bool) -> dict[str, Any]:
     if not isinstance(files, dict) or not all(isinstance(value, dict) for value in files.values()):
         raise KernelError(f"the kernel's {RECORD} is damaged: fetch again, or look at the kernel's log")
     for name, told in files.items():
+        if only and name not in only:
+            continue
         path = folder / safe_name(str(name))
         if not path.is_file():
             raise KernelError(f"the kernel recorded '{one_line(name, 80)}', but Kaggle offers no such file")

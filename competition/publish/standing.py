@@ -37,6 +37,14 @@ class Submission:
         found = _MARK.search(self.description)
         return found.group(1) if found else ""
 
+    @property
+    def told(self) -> str:
+        """Its scores, or why it has none."""
+        if self.status != "COMPLETE":
+            return f"{self.status}{': ' + self.error if self.error else ''}"
+        private = f", private {self.private_score:.5f}" if not math.isnan(self.private_score) else ""
+        return f"public {self.public_score:.5f}{private}"
+
 
 @dataclass(frozen=True)
 class Limits:

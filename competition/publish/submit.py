@@ -225,7 +225,12 @@ def _written(ledger: Ledger, file: Path, report: SubmissionReport, row: Entry | 
     known = ledger.known(file)
     if known is not None:
         return known
-    entry = replace(row or Entry("", ""), file=ledger.name_of(file), digest=report.digest, rows=report.rows)
+    entry = replace(
+        row or Entry("", "", method="file", members=(file.stem,)),
+        file=ledger.name_of(file),
+        digest=report.digest,
+        rows=report.rows,
+    )
     entry = replace(entry, written=entry.written or now())
     ledger.add(entry)
     return entry

@@ -1,4 +1,7 @@
-"""The kit's own kernels, built and pushed by the real client: what arrives, and what of their output is believed."""
+"""The kit's own kernels, built and pushed by the real client: what arrives, and what of their output is believed.
+
+The slow test runs a kernel for real: ``pytest -m slow tests/publish/stand_in/test_kernel_built.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from competition.data.sample import draw_sample
+from competition.environment import cache_folder
+from competition.publish.kernel_spec import find_kernel
 from competition.publish.kernels import read_code
+from competition.publish.rehearsal import rehearse
 from tests.publish.stand_in.conftest import Dogbreed, submission_text
 from tests.publish.stand_in.world import COMPETITION, USER, Kernel, World
 
@@ -39,6 +46,17 @@ def test_probe_cpu_from_its_source_to_the_leaderboard(world: World, sample: Path
     world.kernels["probe-cpu"].files = output(read_code(code).digest)
     assert "version 1: submitted" in dogbreed(*command).stdout
     assert len(world.submissions) == 1
+
+
+@pytest.mark.slow
+def test_what_the_kernel_really_leaves_is_submitted(world: World, dogbreed: Dogbreed) -> None:
+    """The built kernel runs in the simulated Kaggle on the drawn sample; its files then come back from the stand-in."""
+    ran = rehearse(find_kernel("probe-cpu", KERNELS), Path("rehearsal"), small=True, echo=False).working
+    files = [(path.relative_to(ran).as_posix(), path.read_bytes()) for path in ran.rglob("*") if path.is_file()]
+    world.planned["probe-cpu"] = Kernel("Probe CPU", states=["RUNNING", "COMPLETE"], files=files)
+    sample = draw_sample(cache_folder() / "sample")
+    dogbreed(*PUSH, "probe-cpu", "--wait", "--submit", "--data", sample)
+    assert world.submissions[0]["sha"] == hashlib.sha256((ran / "submission.csv").read_bytes()).hexdigest()
 
 
 def test_a_kernel_whose_inputs_are_not_there_yet(world: World, dogbreed: Dogbreed) -> None:

@@ -49,6 +49,7 @@ def state() -> dict:
 def test_the_whole_way(folder: Path, planned: Kernel, sample: Path, world: World, dogbreed: Dogbreed) -> None:
     done = dogbreed("kernel", "push", NAME, "--wait", "--submit", "--sample", sample)
     assert f"{USER}/probe-cpu version 1: submitted" in done.stdout
+    assert "output-v1/submission.csv: public 0.28031, private 0.29112" in done.stderr
     told = [line.split(": ")[1].split()[0] for line in done.stderr.splitlines() if line.startswith("kernel ")]
     assert told == ["QUEUED", "RUNNING", "COMPLETE"]
     sent = world.kernels["probe-cpu"].versions[0]
@@ -186,8 +187,10 @@ def test_only_complete_counts(
 ) -> None:
     planned.states, planned.failure = ["RUNNING", last], failure
     command = ("kernel", "push", NAME, "--wait", "--submit", "--sample", sample)
-    assert words in dogbreed(*command, fails=1).line
-    assert asked(world, OUTPUT) == 0
+    done = dogbreed(*command, fails=1)
+    assert words in done.line
+    assert ("    fitting\n    done\n" in done.stderr) == (last == "ERROR")
+    assert asked(world, "/output/") == 0
     assert not world.submissions
     assert state()["step"] == "pushed"
     planned.states = ["COMPLETE"]  # pushed once more
@@ -201,6 +204,20 @@ def test_an_answer_to_a_push_that_is_lost(folder: Path, planned: Kernel, world: 
     done = dogbreed("kernel", "push", NAME)
     assert "had arrived: version 1" in done.stderr
     assert asked(world, SAVE) == 1
+
+
+def test_a_lost_answer_about_a_notebook(planned: Kernel, world: World, dogbreed: Dogbreed) -> None:
+    """The client rewrites a notebook before it sends it: the cells are compared, not the text."""
+    folder = kernel_folder(Path("built kernels"), code_file="probe-cpu.ipynb", kernel_type="notebook")
+    cell = {"cell_type": "code", "source": CODE.splitlines(keepends=True), "outputs": [], "metadata": {}}
+    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = {"cells": [{**cell, "execution_count": None}], "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "probe-cpu.py").unlink()
+    (folder / "probe-cpu.ipynb").write_text(json.dumps(notebook, indent=1))
+    world.faults.append(Fault(SAVE, "drop_after"))
+    dogbreed("kernel", "push", NAME, fails=1)
+    assert world.kernels["probe-cpu"].versions[0]["text"] != (folder / "probe-cpu.ipynb").read_text()
+    assert "had arrived: version 1" in dogbreed("kernel", "push", NAME).stderr
 
 
 def test_a_version_that_is_not_told(

@@ -40,12 +40,12 @@ def test_the_version_that_is_asked_for(kernel: Kernel, dogbreed: Dogbreed) -> No
 
 def test_some_files_of_a_recorded_output(kernel: Kernel, dogbreed: Dogbreed) -> None:
     kernel.files.append(("outputs.json", b'{"files": {"model/weights.safetensors": {"bytes": 1, "sha256": ""}}}'))
-    dogbreed("kernel", "fetch", "probe-cpu", "--out", "some", "--only", "submission.csv")
-    assert (
-        "is not the file that the kernel wrote"
-        in dogbreed("kernel", "fetch", "probe-cpu", "--out", "all", fails=1).line
-    )
-    assert not Path("all").exists()
+    fetch = ("kernel", "fetch", "probe-cpu", "--out")
+    dogbreed(*fetch, "some", "--only", "submission.csv")
+    assert [path.name for path in Path("some").iterdir()] == ["submission.csv"]
+    for more in ((), ("--only", "model/weights.safetensors")):
+        assert "is not the file that the kernel wrote" in dogbreed(*fetch, "bad", *more, fails=1).line
+        assert not Path("bad").exists()
 
 
 @pytest.mark.parametrize("name", ["nobody/probe-cpu", "no-such-kernel"])
