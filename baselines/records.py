@@ -114,8 +114,11 @@ class ModelCard:
         if not path.is_file():
             raise ResumeError(f"{folder} is no run of a baseline (no model.json): make one with 'baselines train'")
         try:
-            values: dict[str, Any] = dict(read_json(path))
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            stored: dict[str, Any] = dict(read_json(path))
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
+            }
+            return cls(**values)
         except (TypeError, ValueError) as error:
             raise DataError(f"{path} is damaged ({error}): train again") from error
 

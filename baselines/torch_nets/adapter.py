@@ -15,14 +15,14 @@ from baselines.batches import in_order
 from baselines.datasets import Dataset, Part
 from baselines.fit_config import FitConfig
 from baselines.records import epoch_line
-from baselines.torch_nets.learner import NetLearner, half_on_gpu, spec_of
+from baselines.torch_nets.learner import NetLearner, channels_last, precision_of, spec_of
 from competition.console import progress, say
 from competition.errors import WeightsError
 from competition.files import atomic_path, digest_of
 from competition.training.board import log_batch_images, log_epoch, log_graph
 from competition.training.callbacks import KitCallback, StepCaller, TrainingError
 from competition.training.checkpoint import CheckpointStore
-from competition.training.embed import Normalise, pick_precision
+from competition.training.embed import Normalise
 from competition.training.keeper import Keeper
 from competition.training.models import pick_device
 from competition.training.records import Bookkeeper, Progress, open_history
@@ -62,9 +62,9 @@ def fit_torch(
         TrainingError: the loss became NaN, or not even one image fits into memory.
     """
     device = pick_device(config.device)
-    precision = pick_precision(config.precision, device)
+    precision = precision_of(config, device)
     set_dropout([layer for layer in model.modules() if isinstance(layer, nn.Dropout)], "p", config.dropout)
-    layout = torch.channels_last if half_on_gpu(device, precision) else torch.contiguous_format
+    layout = torch.channels_last if channels_last(precision) else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     torch.manual_seed(config.seed)
     learn = NetLearner(model, data, config, device, precision, callbacks)

@@ -16,6 +16,7 @@ from baselines.schedules import rate_at
 from baselines.specs import AUX_LOSS_WEIGHT
 from competition.training.callbacks import ClipGradient, DeviceBatch, KitCallback
 from competition.training.distributed import World
+from competition.training.embed import pick_precision
 from competition.training.models import InputSpec
 from competition.training.regularise import FoldLoss
 from competition.training.step_learner import Loaders, StepLearner
@@ -46,7 +47,7 @@ class NetLearner(StepLearner):
     ) -> None:
         batches = TrainBatches(data.train, config)
         penalty = [Penalty(kernels(model), config.l1, config.l2)] if config.l1 or config.l2 else []
-        own = [DeviceBatch(spec_of(data.mean, data.std), device, half_on_gpu(device, precision)), Auxiliary(), Right()]
+        own = [DeviceBatch(spec_of(data.mean, data.std), device, channels_last(precision)), Auxiliary(), Right()]
         super().__init__(
             model,
             Loaders(_Tensors(batches), _InOrder(data.valid, config.batch_size), device),
@@ -216,6 +217,13 @@ def spec_of(mean: np.ndarray, std: np.ndarray) -> InputSpec:
     return InputSpec(0, tuple(map(float, mean)), tuple(map(float, std)), "", 1.0)  # type: ignore[arg-type]
 
 
-def half_on_gpu(device: torch.device, precision: torch.dtype) -> bool:
-    """Whether channels-last memory pays: with half precision on a GPU."""
-    return device.type == "cuda" and precision != torch.float32
+def precision_of(config: FitConfig, device: torch.device) -> torch.dtype:
+    """The configuration's precision; ``auto`` is float32 on any CPU, so that figures do not depend on which one."""
+    if config.precision == "auto" and device.type == "cpu":
+        return torch.float32
+    return pick_precision(config.precision, device)
+
+
+def channels_last(precision: torch.dtype) -> bool:
+    """Whether channels-last memory pays: in half precision (VGG-16 on a CPU: 100 against 88 images/s a core)."""
+    return precision != torch.float32
