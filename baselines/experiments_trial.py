@@ -28,6 +28,8 @@ _NUMPY_OPTIONS = ("hidden", "activation", "init")
 def data_for(dataset: str, where: str | None, train_images: int) -> Dataset:
     """The data set with at most so many training images, as many of each class as their shares allow.
 
+    Where there are fewer training images, there are at most half as many validation images (looked at every epoch).
+
     Args:
         dataset: name or path.
         where: see ``load_dataset``.
@@ -36,9 +38,15 @@ def data_for(dataset: str, where: str | None, train_images: int) -> Dataset:
     data = load_dataset(dataset, where)
     if not train_images or train_images >= len(data.train):
         return data
-    rows = _stratified(data.train.labels, train_images)
-    part = Part(data.train.images[rows], data.train.labels[rows])
-    return dataclasses.replace(data, name=f"{data.name} ({train_images:,} training images)", train=part)
+    train, valid = _limited(data.train, train_images), _limited(data.valid, -(-train_images // 2))
+    return dataclasses.replace(data, name=f"{data.name} ({train_images:,} training images)", train=train, valid=valid)
+
+
+def _limited(part: Part, count: int) -> Part:
+    if count >= len(part):
+        return part
+    rows = _stratified(part.labels, count)
+    return Part(part.images[rows], part.labels[rows])
 
 
 def _stratified(labels: np.ndarray, count: int) -> np.ndarray:

@@ -197,7 +197,7 @@ def test_differences_are_those_of_the_numbers() -> None:
     ("other", "words"),
     [
         ([0.95, 0.96, 0.94], "+5.00 points, higher in 3 of 3 seeds. That exceeds the spread between seeds (1.00)"),
-        ([0.905, 0.90, 0.90], "higher in 1 of 3 seeds. That is within the spread between seeds"),
+        ([0.905, 0.90, 0.90], "higher in 2 of 3 seeds. That is within the spread between seeds"),
         ([0.93, 0.90, 0.95], "but the 95 % interval"),
     ],
 )
