@@ -237,8 +237,10 @@ def faithful(backend: Backend, found: Explained) -> dict[str, tuple[Curve, Curve
 def _draw_curves(scores: dict[str, tuple[Curve, Curve]], output: Output) -> list[Path]:
     """A figure for deletion and one for insertion: the mean over the photos."""
     written = []
-    told = (("deletion", "most relevant pixels greyed first: low is good", 0),)
-    told += (("insertion", "most relevant pixels shown first: high is good", 1),)
+    told = (
+        ("deletion", "most relevant pixels greyed first: low is good", 0),
+        ("insertion", "most relevant pixels shown first: high is good", 1),
+    )
     for name, title, which in told:
         lines = {
             f"{method} ({curves[which].area.mean():.2f})": (
@@ -260,7 +262,7 @@ def _table(found: Explained, layer: str, scores: dict[str, tuple[Curve, Curve]],
         judged = (found.called[row], round(found.p(row, found.called[row]), 6))
         asked = (found.targets[row], round(found.p(row, found.targets[row]), 6), found.versus or "")
         for method in (*found.maps, *((RANDOM,) if scores else ())):
-            areas = [round(float(curve.area[row]), 4) for curve in scores.get(method, ())] or ["", ""]
+            areas: list[Any] = [round(float(curve.area[row]), 4) for curve in scores.get(method, ())] or ["", ""]
             rows.append((name, *judged, *asked, method, layer if method in CAMS else "", *areas))
     write_csv(path, header, rows)
     return path

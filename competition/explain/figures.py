@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from competition.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from torch.utils.tensorboard import SummaryWriter
 
 INK, SOFT, GIVEN, CALLED = "#1f2320", "#5d635d", "#14636b", "#a8481a"
 LINES = (GIVEN, CALLED, "#7a6a2f", "#4b4f8c", "#1f2320", "#8a8f88")
@@ -60,8 +59,8 @@ def as_image(figure: Figure, dpi: int = 100) -> np.ndarray:
     return np.array(figure.canvas.buffer_rgba())[:, :, :3]  # type: ignore[attr-defined]
 
 
-def to_board(writer: SummaryWriter, tag: str, picture: Figure | np.ndarray, step: int = 0) -> None:
-    """Log a figure, or a picture (h, w, 3) in [0, 1] or uint8, as a TensorBoard image."""
+def to_board(writer: Any, tag: str, picture: Figure | np.ndarray, step: int = 0) -> None:
+    """Log a figure, or a picture (h, w, 3) in [0, 1] or uint8, with a TensorBoard ``SummaryWriter``."""
     if isinstance(picture, np.ndarray):
         shown = picture if picture.dtype == np.uint8 else as_uint8(in_colour(picture))
     else:
@@ -187,12 +186,13 @@ def embedding_figure(
     figure = new_figure(side, side * 0.86)
     axes = figure.add_subplot()
     of = np.asarray(labels)
-    axes.scatter(*points[~np.isin(of, list(shown))].T, s=5, color="#c9c3b5", alpha=0.55, linewidths=0)
+    others = points[~np.isin(of, list(shown))]
+    axes.scatter(others[:, 0], others[:, 1], s=5, color="#c9c3b5", alpha=0.55, linewidths=0)
     colours = colormaps["tab20" if len(shown) > 10 else "tab10"].colors  # type: ignore[attr-defined]
     for index, breed in enumerate(shown):
         chosen = points[of == breed]
         if len(chosen):
-            axes.scatter(*chosen.T, s=13, color=colours[index % len(colours)], linewidths=0, zorder=2)
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=13, color=colours[index % len(colours)], linewidths=0, zorder=2)
             _name(axes, chosen, breed)
     axes.set_xticks([])
     axes.set_yticks([])

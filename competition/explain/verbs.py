@@ -29,7 +29,6 @@ from competition.files import atomic_path, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch.utils.tensorboard import SummaryWriter
 
     from competition.explain.backend import Backend
 
@@ -41,7 +40,7 @@ class Output:
     """Where pictures go: a folder of PNG files, and a TensorBoard writer if wanted."""
 
     folder: Path
-    writer: SummaryWriter | None = None
+    writer: Any = None
 
     def figure(self, name: str, figure: Figure, dpi: int = 110) -> Path:
         """Write a figure as ``name``.png."""

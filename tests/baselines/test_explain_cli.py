@@ -90,7 +90,7 @@ def test_class_ascent_beats_every_image(run: Path) -> None:
     images = np.stack([backend.prepare(image) for image in data.train.images])
     logits = backend.logits(images)
     for index, name in enumerate(backend.classes):
-        found = ascend(backend, ClassObjective(backend, name), AscentConfig(steps=120, jitter=0, zoom=0, rate=0.1))
+        found = ascend(backend, ClassObjective(backend, name), AscentConfig(steps=60, jitter=0, zoom=0, rate=0.2))
         assert found.values[-1] > logits[:, index].max() + 1
         assert backend.logits(found.image[None]).argmax() == index
         halves = found.image.reshape(2, SIDE // 2, 2, SIDE // 2).mean(axis=(1, 3))
@@ -118,7 +118,7 @@ def test_the_same_verbs_for_both_frameworks(run: Path, tmp_path: Path) -> None:
 def test_mistakes(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="images 0 to 39"):
         baselines("explain", run, "test:40")
-    with pytest.raises(UsageError, match="unknown class|is not one of"):
+    with pytest.raises(UsageError, match="is not one of the 4 classes"):
         baselines("explain", run, "test:1", "--target", "north")
     with pytest.raises(UsageError, match="did you mean 'gradcam'"):
         baselines("explain", run, "test:1", "--method", "gradcamm")
