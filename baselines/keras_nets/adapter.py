@@ -174,7 +174,11 @@ def _gpu_number(device: str) -> int | None:
 
 @contextmanager
 def _device(device: str) -> Iterator[None]:
+    """Compute there; where there is no choice nothing is said to TensorFlow, which costs less at every step."""
     number = _gpu_number(device)
+    if number is None and not tf.config.list_physical_devices("GPU"):
+        yield
+        return
     with tf.device("/CPU:0" if number is None else f"/GPU:{number}"):
         yield
 
