@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,10 @@ from typing import Any
 from competition import environment
 from competition.console import say
 from competition.data.archive import extract
-from competition.errors import DataError
+from competition.errors import DataError, UsageError
 from competition.publish.client import Connection
 from competition.publish.kaggle_errors import KaggleError
 from competition.publish.transfer import download
-
-ARCHIVE = f"{environment.COMPETITION}.zip"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,12 @@ class Downloaded:
 
 
 def download_competition(
-    connect: Any, out: Path, competition: str = environment.COMPETITION, *, unpack: bool = True, force: bool = False
+    connect: Callable[[], Connection],
+    out: Path,
+    competition: str = environment.COMPETITION,
+    *,
+    unpack: bool = True,
+    force: bool = False,
 ) -> Downloaded:
     """Download and unpack the competition's data.
 
@@ -39,10 +44,13 @@ def download_competition(
         force: download although a whole archive is there.
 
     Raises:
+        UsageError: the competition is no slug.
         KaggleError: Kaggle refuses or cannot be reached.
         DataError: the archive is not whole, or unsafe.
         StorageError: no space.
     """
+    if not re.fullmatch(r"[\w-]+", competition, re.ASCII):
+        raise UsageError(f"--competition '{competition}' is no slug: it is the last part of the competition's address")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: --out takes a folder")
     archive = out / f"{competition}.zip"

@@ -163,6 +163,11 @@ def test_an_unknown_competition(dogbreed: Dogbreed) -> None:
     assert "404" in dogbreed("download", "--competition", "cat-breeds", fails=1).line
 
 
+def test_what_is_no_slug(world: World, dogbreed: Dogbreed) -> None:
+    assert "is no slug" in dogbreed("download", "--competition", "../x", fails=2).line
+    assert not world.requests
+
+
 def test_a_file_in_the_way(dogbreed: Dogbreed) -> None:
     Path("data").write_text("x")
     assert "--out takes a folder" in dogbreed("download", fails=1).line
