@@ -129,19 +129,24 @@ def _targets(classes: tuple[str, ...], targets: Sequence[str], versus: str | Non
     return contrast_target(classes, targets, others), contrast_target(classes, others, targets)
 
 
-def panels(found: Explained, row: int) -> list[Panel]:
-    """A photo and its maps, ready for ``figures.sheet``."""
-    image, target = found.images[row], found.targets[row]
-    called = found.called[row]
-    shown = [Panel(image, found.names[row], f"{_plain(called)} {found.p(row, called):.1%}")]
-    for method, maps in found.maps.items():
-        below = f"for {_plain(target)}" if found.versus else f"{_plain(target)} {found.p(row, target):.1%}"
-        shown.append(Panel(overlay(image, maps[row]), method, below))
-        if found.versus is not None:
-            other = found.against[method][row]
-            shown.append(Panel(overlay(image, other), method, f"for {_plain(found.versus)}"))
-            shown.append(Panel(contrast_overlay(image, maps[row], other), "both", "orange for the first, teal"))
-    return shown
+def panels(found: Explained, row: int) -> list[list[Panel | None]]:
+    """A photo and its maps in rows for ``figures.sheet``; with a comparison, a row for each method."""
+    image, target, called = found.images[row], found.targets[row], found.called[row]
+    photo = Panel(image, found.names[row], f"{_plain(called)} {found.p(row, called):.1%}")
+    if found.versus is None:
+        below = f"{_plain(target)} {found.p(row, target):.1%}"
+        maps = [Panel(overlay(image, maps[row]), method, below) for method, maps in found.maps.items()]
+        return figures.wrapped([photo, *maps], _COLUMNS)
+    rows: list[list[Panel | None]] = []
+    for method in found.maps:
+        one, other = found.maps[method][row], found.against[method][row]
+        compared = [
+            Panel(overlay(image, one), method, f"for {_plain(target)}"),
+            Panel(overlay(image, other), method, f"for {_plain(found.versus)}"),
+            Panel(contrast_overlay(image, one, other), method, "orange for, teal against"),
+        ]
+        rows.append([None if rows else photo, *compared])
+    return rows
 
 
 def _plain(name: str) -> str:
@@ -192,10 +197,10 @@ def explain_images(
     found = explained(backend, images, names, methods=chosen, layer=layer, target=target, versus=versus)
     written = []
     for row, stem in enumerate(_stems(names)):
-        figure = figures.sheet(figures.wrapped(panels(found, row), _COLUMNS), title=_title(found, row))
+        figure = figures.sheet(panels(found, row), title=_title(found, row))
         written.append(output.figure(f"explain-{stem}", figure))
-    if len(images) > 1 and len(chosen) <= _COLUMNS:
-        rows = [panels(found, row) for row in range(len(images))]
+    if len(images) > 1 and len(chosen) < _COLUMNS:
+        rows = [panel_row for row in range(len(images)) for panel_row in panels(found, row)]
         written.append(output.figure("explain", figures.sheet(rows, side=1.7)))
     scores: dict[str, tuple[Curve, Curve]] = {}
     if curves:
@@ -249,7 +254,7 @@ def _draw_curves(scores: dict[str, tuple[Curve, Curve]], output: Output) -> list
             )
             for method, curves in scores.items()
         }
-        figure = figures.curves_figure(lines, "share of pixels", "probability of the target", title)
+        figure = figures.curves_figure(lines, "share of pixels", "probability of the target", title, faint=RANDOM)
         written.append(output.figure(f"faithfulness-{name}", figure))
     return written
 

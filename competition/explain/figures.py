@@ -6,8 +6,7 @@ shows a returned figure by itself, ``save`` writes it as PNG.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.errors import UsageError
-from competition.explain.overlays import HEAT, as_uint8, in_colour
+from competition.explain.overlays import as_uint8, in_colour
 from competition.files import atomic_path
 
 if TYPE_CHECKING:
@@ -68,8 +67,8 @@ def to_board(writer: Any, tag: str, picture: Figure | np.ndarray, step: int = 0)
     writer.add_image(tag, shown, step, dataformats="HWC")
 
 
-def sheet(rows: Sequence[Sequence[Panel]], *, title: str = "", side: float = 2.1) -> Figure:
-    """Pictures in rows, each under its title; rows may differ in length.
+def sheet(rows: Sequence[Sequence[Panel | None]], *, title: str = "", side: float = 2.1) -> Figure:
+    """Pictures in rows, each under its title; rows may differ in length, and None leaves a place empty.
 
     Args:
         rows: at least one row with at least one picture.
@@ -82,7 +81,7 @@ def sheet(rows: Sequence[Sequence[Panel]], *, title: str = "", side: float = 2.1
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:
         raise UsageError("there is no picture to draw")
-    lines = 1 + any(panel.below for row in rows for panel in row)
+    lines = 1 + any(panel.below for row in rows for panel in row if panel is not None)
     height = len(rows) * (side + 0.25 * lines) + (0.45 if title else 0.1)
     figure = new_figure(columns * (side + 0.08) + 0.1, height)
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -90,30 +89,31 @@ def sheet(rows: Sequence[Sequence[Panel]], *, title: str = "", side: float = 2.1
         axes.set_axis_off()
     for row, panels in enumerate(rows):
         for column, panel in enumerate(panels):
-            _draw(grid[row, column], panel)
+            if panel is not None:
+                _draw(grid[row, column], panel, letters=int(13 * side))
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
     return figure
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _draw(axes: Axes, panel: Panel, letters: int = 30) -> None:
     axes.set_axis_on()
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.imshow(np.clip(in_colour(panel.image), 0, 1), interpolation="nearest" if panel.image.shape[0] < 64 else None)
-    axes.set_title(_shortened(panel.title), fontsize=9, color=INK, pad=3)
+    axes.set_title(_shortened(panel.title, letters), fontsize=9, color=INK, pad=3)
     if panel.below:
-        axes.set_xlabel(_shortened(panel.below, 34), fontsize=8, color=SOFT, labelpad=2)
+        axes.set_xlabel(_shortened(panel.below, letters + 4), fontsize=8, color=SOFT, labelpad=2)
 
 
-def _shortened(text: str, most: int = 30) -> str:
+def _shortened(text: str, most: int) -> str:
     """The text, cut in the middle where it is too long for a panel; ``$`` is no mathematics here."""
     shown = text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"
     return shown.replace("$", r"\$")
 
 
-def wrapped(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
+def wrapped(panels: Sequence[Panel], columns: int) -> list[list[Panel | None]]:
     """Panels in rows of ``columns``."""
     return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
 
@@ -155,13 +155,15 @@ def _plain(axes: Axes, x: str, y: str) -> None:
 
 
 def curves_figure(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, title: str = ""
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, title: str = "", *, faint: str = "\0"
 ) -> Figure:
-    """Named lines over the same axes: insertion and deletion, ROAD, explained variance."""
+    """Named lines over the same axes; those whose names begin with ``faint`` are grey and dashed."""
     figure = new_figure(6.2, 3.8)
     axes = figure.add_subplot()
     for index, (name, (xs, ys)) in enumerate(curves.items()):
-        axes.plot(xs, ys, label=name, color=LINES[index % len(LINES)], linewidth=2)
+        grey = name.startswith(faint)
+        colour = "#8a8f88" if grey else LINES[index % len(LINES)]
+        axes.plot(xs, ys, label=name, color=colour, linewidth=2, linestyle="--" if grey else "-")
     _plain(axes, x, y)
     axes.legend(frameon=False, fontsize=8)
     if title:
@@ -209,21 +211,3 @@ def _name(axes: Axes, points: np.ndarray, breed: str) -> None:
     halo = [withStroke(linewidth=2.5, foreground="white")]
     text = breed.replace("_", " ").replace("$", r"\$")
     axes.text(x, y, text, fontsize=8.5, ha="center", color=INK, fontweight="bold", path_effects=halo, zorder=3)
-
-
-def colour_bar(name: str = HEAT, low: str = "low", high: str = "high") -> Figure:
-    """The key of a colour map: a strip with its two ends named."""
-    from competition.explain.overlays import coloured
-
-    figure = new_figure(3.4, 0.6)
-    axes = figure.add_subplot()
-    axes.imshow(coloured(np.linspace(0, 1, 256)[None].repeat(10, axis=0), name), aspect="auto")
-    axes.set_yticks([])
-    axes.set_xticks([0, 255], [low, high], fontsize=8)
-    axes.spines[:].set_visible(False)
-    return figure
-
-
-def widest(panels: Iterable[Panel], most: int = 6) -> int:
-    """Columns for so many panels: as square as can be, at most ``most``."""
-    return max(1, min(most, math.ceil(math.sqrt(len(list(panels))))))

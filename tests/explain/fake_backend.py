@@ -59,7 +59,7 @@ class FakeBackend:
     def layer_gradients(self, images: np.ndarray, layer: str, target: Target) -> tuple[np.ndarray, np.ndarray]:
         found = self.activations(images, layer)
         back = np.linalg.pinv(self.mixture.T).astype(np.float32)
-        gradient = self.input_gradients(images, target) @ back.T
+        gradient = self.input_gradients(images, target) @ back
         n, height, width, channels = gradient.shape
         return found, gradient.reshape(n, height // 2, 2, width // 2, 2, channels).sum(axis=(2, 4))
 
