@@ -158,17 +158,20 @@ def _save_predictions(path: Path, scored: Scored, classes: Sequence[str]) -> Non
 def draw_run(
     folder: Path, scored: Scored, classes: Sequence[str], history: Sequence[Mapping[str, Any]], title: str
 ) -> None:
-    """Write ``confusion.png``, ``misclassified.png`` and ``curves.png``."""
+    """Write ``confusion.png``, ``misclassified.png`` and ``curves.png``; TensorBoard gets the first two as well."""
     from baselines import pictures
-    from competition.explain.figures import save
+    from competition.explain.figures import save, to_board
+    from competition.training.tracking import tensorboard
 
     labels, probabilities = scored.part.labels, scored.probabilities
-    save(pictures.confusion_figure(probabilities, labels, classes, title), folder / "confusion.png")
-    save(
-        pictures.misclassified_figure(scored.part.images, probabilities, labels, classes, title),
-        folder / "misclassified.png",
-    )
+    confusion = pictures.confusion_figure(probabilities, labels, classes, title)
+    mistakes = pictures.misclassified_figure(scored.part.images, probabilities, labels, classes, title)
+    save(confusion, folder / "confusion.png")
+    save(mistakes, folder / "misclassified.png")
     save(pictures.curves_figure(history, title), folder / "curves.png")
+    with tensorboard(folder / "tensorboard") as writer:
+        to_board(writer, "confused/matrix", confusion)
+        to_board(writer, "confused/mistakes", mistakes)
 
 
 def evaluate_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_nets_of_different_frameworks_never_meet() -> None:
             if any(f"baselines.{other}" in name for other in others)
         ]
         assert not found
+
+
+def test_the_baselines_load_a_framework_only_when_they_use_it() -> None:
+    heavy = {*FRAMEWORKS, "matplotlib", "sklearn", "optuna", "plotly"}
+    own = ("torch_nets", "keras_nets")
+    shared = [path for path in files("baselines") if path.parent.name not in own and path.name != "transfer.py"]
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in shared
+        for name in imports(path, top_level_only=True)
+        if name.split(".")[0] in heavy or any(name.startswith(f"baselines.{kind}") for kind in own)
+    ]
+    assert not found, "\n".join(found)
+    commands = [name for path in files("baselines/cli") for name in imports(path, top_level_only=True)]
+    assert {name.split(".")[0] for name in commands} <= {*sys.stdlib_module_names, "typer", "baselines", "competition"}

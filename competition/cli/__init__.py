@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
 from competition.cli import bench, blend, data, explain, kaggle, kernel, report, run, show, submission, train
+from competition.entry import run_app, set_debug
 
 app = typer.Typer(
     name="dogbreed",
@@ -43,29 +42,9 @@ app.add_typer(kernel.app, name="kernel")
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    if debug:
-        os.environ["DOGBREED_DEBUG"] = "1"
+    set_debug(debug)
 
 
 def main() -> None:
     """Entry point of ``dogbreed``: errors become one line; exit 2 for usage, 1 for the rest."""
-    from competition.errors import KitError
-
-    try:
-        app()
-    except KitError as error:
-        _stop(error, f"dogbreed: {error}", error.exit_code)
-    except KeyboardInterrupt as error:
-        _stop(error, "dogbreed: interrupted; the same command continues where it stopped", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told as such, in one line
-        _stop(error, f"dogbreed: unexpected {type(error).__name__}: {error} (run with --debug for the traceback)", 1)
-
-
-def _stop(error: BaseException, line: str, code: int) -> None:
-    if os.environ.get("DOGBREED_DEBUG"):
-        raise error
-    print(" ".join(line.split()), file=sys.stderr)
-    sys.exit(code)
+    run_app(app, "dogbreed")

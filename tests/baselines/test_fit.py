@@ -82,6 +82,9 @@ def test_a_network_learns_and_leaves_a_whole_run(data: Dataset, tmp_path: Path) 
         "config.json", "manifest.json", "history.csv", "tensorboard", "model.safetensors", "model.json",
         "valid.npz", "test.npz", "metrics.json", "confusion.png", "misclassified.png", "curves.png",
     }  # fmt: skip
+    boards = [EventAccumulator(str(path)).Reload() for path in (tmp_path / "run/tensorboard").iterdir()]
+    tags = {tag for board in boards for tag in board.Tags()["images"]}
+    assert tags == {"batch/augmented", "confused/matrix", "confused/mistakes"}
     assert result.accuracy > 0.9
     logits = logits_of(model, data, data.valid.images)
     best = rows[result.metrics["best_epoch"] - 1]
@@ -194,6 +197,17 @@ def test_a_run_of_another_kind_is_refused(data: Dataset, tmp_path: Path) -> None
         train(mlp(hidden=(8,)), data, tmp_path, epochs=1)
     with pytest.raises(ResumeError, match="data_digest"):
         train(mlp(), quarters(train=200), tmp_path, epochs=1)
+
+
+def test_a_checkpoint_of_another_network_is_refused(data: Dataset, tmp_path: Path) -> None:
+    def own(units: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, units), nn.ReLU(), nn.Linear(units, 4))
+
+    with pytest.raises(KilledError):
+        train(own(8), data, tmp_path, save_every=0, callbacks=[Kill(1, 2)])
+    with pytest.raises(ResumeError, match=r"holds a training of another kind .model: "):
+        train(own(9), data, tmp_path)
+    assert train(own(8), data, tmp_path).metrics["epochs"] == 3
 
 
 def test_it_equals_a_loop_written_by_hand(data: Dataset, tmp_path: Path) -> None:
