@@ -121,7 +121,7 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
         ("valid_accuracy", "validation accuracy", "On the validation images, which choose the best epoch."),
         ("valid_loss", "validation loss (nats)", "Plain cross-entropy, the same for every run."),
         ("train_loss", "training loss", "What is minimised: with smoothing, penalties and auxiliary heads."),
-        ("rate", "learning rate", "Of the epoch's last step."),
+        ("rate", "learning rate, thousandths", "Of the epoch's last step."),
     )
     charts = []
     for column, label, caption in wanted:
@@ -140,7 +140,10 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
 
 
 def _line(run: Run, place: int, x: tuple[float, ...], column: str) -> Series:
-    return Series(f"{run.letter}  {run.name}, {run.dataset}", x, run.column(column), _style(place))
+    # A rate of 0.0005 would need more room than the axis has.
+    unit = 1000 if column == "rate" else 1
+    y = tuple(unit * value for value in run.column(column))
+    return Series(f"{run.letter}  {run.name}, {run.dataset}", x, y, _style(place))
 
 
 @dataclass(frozen=True)

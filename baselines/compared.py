@@ -175,7 +175,7 @@ def worst_classes(runs: Sequence[Run], most: int = 12) -> list[tuple[str, int, l
     ]
 
 
-def telling_images(runs: Sequence[Run], most: int = 12) -> list[int]:
+def telling_images(runs: Sequence[Run], most: int = 16) -> list[int]:
     """Places of test images on which the runs of one group differ most, the surest disagreements first.
 
     One run alone gives the errors of which it is surest.
@@ -188,7 +188,7 @@ def telling_images(runs: Sequence[Run], most: int = 12) -> list[int]:
     return [int(place) for place in places[np.argsort(-weight[places], kind="stable")][:most]]
 
 
-def missed_by_all(runs: Sequence[Run], most: int = 12) -> list[int]:
+def missed_by_all(runs: Sequence[Run], most: int = 16) -> list[int]:
     """Places of test images that every run of one group calls wrongly, the surest first."""
     wrong = ~np.array([run.right for run in runs]).any(axis=0)
     sure = np.mean([run.probabilities.max(axis=1) for run in runs], axis=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from html.parser import HTMLParser
@@ -230,3 +232,52 @@ def test_what_cannot_be_compared_is_said(two: list[Path], tmp_path: Path) -> Non
     with pytest.raises(DataError, match="lacks labels, probabilities"):
         write_comparison(two[:1], tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    """Chromium, where it is installed."""
+    engines = pytest.importorskip("playwright.sync_api")
+    program = os.environ.get("DOGBREED_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here: set DOGBREED_CHROMIUM")
+    with engines.sync_playwright() as engine:
+        started = engine.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_and_keeps_to_itself(
+    browser: Any, make_run: MakeRun, digits: Dataset, tmp_path: Path, scheme: str
+) -> None:
+    runs = [make_run(f"a rather long name of a run {n}", {n: another(digits, n)}, epochs=n + 1) for n in range(9)]
+    page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text))
+    page.on(
+        "request", lambda request: faults.append(request.url) if not request.url.startswith(("file", "data")) else 0
+    )
+    page.goto(write_comparison(runs, tmp_path / "compare.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    colours = page.evaluate("[...document.querySelectorAll('td .run, th .run')].map(e => getComputedStyle(e).color)")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert len(set(colours)) == 8
+    assert min(contrast(colour, ground) for colour in colours) >= 4.5
+    page.get_by_role("button", name="Test accuracy").click()
+    first = page.locator("#runs tbody tr").first.locator("td").first.inner_text()
+    assert first.replace("\u202f", " ") == f"{100 - 100 / len(digits.test):.2f} %"
+    assert not faults
+    page.close()
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two CSS colours ``rgb(r, g, b)``."""
+
+    def luminance(colour: str) -> float:
+        channels = np.array([int(part) / 255 for part in re.findall(r"\d+", colour)[:3]])
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
