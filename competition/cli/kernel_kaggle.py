@@ -26,6 +26,9 @@ def push(
     mode: Annotated[str, typer.Option("--mode", help="bundle or wheels.")] = "bundle",
     message: Annotated[str, typer.Option("--message", "-m", help="Description of the submission.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Push although this source was pushed before.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last push, whatever the source is now.")
+    ] = False,
     record: Annotated[bool, typer.Option(help="Require the kernel's own record of digests.")] = True,
     data: Data = None,
     sample: Sample = None,
@@ -62,7 +65,7 @@ def push(
             print(line)
         return
     connection = connect()
-    state = push_kernel(connection, prepare(name, kernels, mode, connection.user), plan)
+    state = push_kernel(connection, None if resume else prepare(name, kernels, mode, connection.user), plan)
     print(f"{state.kernel} version {state.version or '?'}: {state.step} ({plan.home})")
 
 

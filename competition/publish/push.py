@@ -113,18 +113,19 @@ def _sources(values: dict[str, Any]) -> list[str]:
     return [f"{key.removesuffix('_sources')} {item}" for key in keys for item in values.get(key) or ()]
 
 
-def push_kernel(connection: Connection, kernel: Prepared, plan: PushPlan) -> PushState:
+def push_kernel(connection: Connection, kernel: Prepared | None, plan: PushPlan) -> PushState:
     """Do it, or go on with it.
 
     Args:
         connection: to Kaggle.
-        kernel: built, its metadata naming the account.
+        kernel: built, its metadata naming the account; None goes on with the last push, whatever its source is now.
         plan: what to do.
 
     Returns:
         How far it came: ``pushed`` without ``wait``, ``fetched`` without ``submit``, else ``submitted``.
 
     Raises:
+        UsageError: there is nothing to go on with.
         KernelError: the check stops it, Kaggle refuses it, the session fails, or its output is not to be trusted.
         SubmissionError: the checker refuses the submission; nothing is spent.
         KaggleError: Kaggle refuses something else or cannot be reached.
@@ -134,22 +135,23 @@ def push_kernel(connection: Connection, kernel: Prepared, plan: PushPlan) -> Pus
         lock = only_one(plan.home / ".lock")
     with lock:
         file = StateFile(plan.home)
-        state = _started(file, kernel, plan)
-        name = KernelName.parse(state.kernel, connection.user)
-        if not state.reached(PUSHED):
+        state = _started(file, kernel, plan) if kernel is not None else _last(file)
+        if kernel is not None and not state.reached(PUSHED):
             state = _push(connection, file, state, kernel.folder)
         if plan.wait and not state.reached(COMPLETE):
-            name = replace(name, version=state.version)
-            found = kernel_session.wait(connection, name, plan.wait_seconds)
-            if found.state in kernel_session.FAILED:
-                say(kernel_session.last_lines(connection, name))
-            found.require_complete(name)
-            state = file.write(state, step=COMPLETE)
+            state = _await_end(connection, file, state, plan)
         if plan.wait and not _is_fetched(file, state):
-            state = _fetch(connection, file, state, kernel.folder, plan)
+            state = _fetch(connection, file, state, kernel, plan)
         if plan.submit:
-            state = _submit(connection, file, state, kernel.folder, plan)
+            state = _submit(connection, file, state, plan)
     return state
+
+
+def _last(file: StateFile) -> PushState:
+    known = file.read()
+    if known is None or not known.reached(PUSHED):
+        raise UsageError(f"{file.path} knows of no push to go on with: push first, without --resume")
+    return known
 
 
 def _started(file: StateFile, kernel: Prepared, plan: PushPlan) -> PushState:
@@ -160,9 +162,12 @@ def _started(file: StateFile, kernel: Prepared, plan: PushPlan) -> PushState:
             say(f"{known.kernel} version {known.version or '?'} is pushed already (--again pushes it anew)")
         return known
     if known is not None and known.reached(PUSHED) and not known.reached(FETCHED):
-        say(f"{known.kernel} version {known.version or '?'} was pushed from another source and is left to itself")
+        told = f"{known.kernel} version {known.version or '?'} was pushed from another source and is left to itself"
+        say(f"{told} (--resume would go on with it)")
     _check(kernel)
-    return PushState(source=source, kernel=read_metadata(kernel.folder)["id"])
+    metadata = read_metadata(kernel.folder)
+    kit = read_code(kernel.folder / str(metadata["code_file"])).digest
+    return PushState(source=source, kernel=metadata["id"], kit=kit)
 
 
 def _check(kernel: Prepared) -> None:
@@ -208,41 +213,51 @@ def _is_fetched(file: StateFile, state: PushState) -> bool:
     return state.reached(FETCHED) and bool(state.folder) and (file.home / state.folder).is_dir()
 
 
-def _fetch(connection: Connection, file: StateFile, state: PushState, folder: Path, plan: PushPlan) -> PushState:
+def _await_end(connection: Connection, file: StateFile, state: PushState, plan: PushPlan) -> PushState:
+    name = replace(KernelName.parse(state.kernel, connection.user), version=state.version)
+    found = kernel_session.wait(connection, name, plan.wait_seconds)
+    if found.state in kernel_session.FAILED:
+        say(kernel_session.last_lines(connection, name))
+    found.require_complete(name)
+    return file.write(state, step=COMPLETE)
+
+
+def _fetch(
+    connection: Connection, file: StateFile, state: PushState, kernel: Prepared | None, plan: PushPlan
+) -> PushState:
     """Fetch what the session of the pushed version left."""
     name = replace(KernelName.parse(state.kernel, connection.user), version=state.version)
     if not name.version:  # Kaggle did not tell it: the latest one is ours only if it holds our code
         there = kernel_session.latest(connection, name)
-        if there is None or not same_code(there.code, _code(folder)):
+        if there is None or kernel is None or not same_code(there.code, _code(kernel.folder)):
             raise KernelError(f"{name} holds another version by now than the one pushed: push it again (--again)")
     target = f"output-v{state.version}"
     for left in (file.home / target, *file.home.glob(".output-v*")):  # whole ones would be in the record
         shutil.rmtree(left, ignore_errors=True)
     outputs.fetch(connection, name, file.home / target, record=plan.record)
-    _verify(file.home / target, folder, plan)
+    _verify(file.home / target, state, plan)
     return file.write(state, step=FETCHED, folder=target)
 
 
-def _verify(fetched: Path, folder: Path, plan: PushPlan) -> None:
+def _verify(fetched: Path, state: PushState, plan: PushPlan) -> None:
     """The files are those that the kernel wrote, and the kernel carried the kit that was pushed.
 
     Raises:
         KernelError: a digest differs, or the record is lacking and wanted.
     """
     record = check_record(fetched, required=plan.record)
-    pushed = read_code(folder / str(read_metadata(folder)["code_file"])).digest
-    if record and pushed and record.get("kit") != pushed:
+    if record and state.kit and record.get("kit") != state.kit:
         ran = one_line(record.get("kit") or "none")[:16]
         raise KernelError(
-            f"the output was made by another build of the kit ({ran}) than the one pushed ({pushed[:16]})"
+            f"the output was made by another build of the kit ({ran}) than the one pushed ({state.kit[:16]})"
         )
 
 
-def _submit(connection: Connection, file: StateFile, state: PushState, folder: Path, plan: PushPlan) -> PushState:
+def _submit(connection: Connection, file: StateFile, state: PushState, plan: PushPlan) -> PushState:
     submission = file.home / state.folder / SUBMISSION
     if not submission.is_file():
         raise DataError(f"{state.kernel} left no {SUBMISSION}: only a kernel of the competition can be submitted")
-    _verify(file.home / state.folder, folder, plan)  # it may have lain here for days
+    _verify(file.home / state.folder, state, plan)  # it may have lain here for days
     assert plan.sample is not None
     assert plan.ledger is not None  # the plan holds both
     slug = KernelName.parse(state.kernel, connection.user).slug

@@ -34,6 +34,7 @@ class PushState:
         url: where it can be looked at.
         folder: the fetched files, relative to the state's folder; empty before.
         submission: Kaggle's reference of the submission; 0 before.
+        kit: digest of the packages that the pushed code carries; empty without any.
     """
 
     source: str
@@ -43,6 +44,7 @@ class PushState:
     url: str = ""
     folder: str = ""
     submission: int = 0
+    kit: str = ""
 
     def reached(self, step: str) -> bool:
         """Whether this step is done."""

@@ -13,9 +13,10 @@ import pytest
 
 from competition.data.sample import draw_sample
 from competition.environment import cache_folder
+from competition.publish.dry_run import dry_run
 from competition.publish.kernel_spec import find_kernel
 from competition.publish.kernels import read_code
-from competition.publish.rehearsal import rehearse
+from competition.publish.rehearsal import tiny_dataset
 from tests.publish.stand_in.conftest import Dogbreed, submission_text
 from tests.publish.stand_in.world import COMPETITION, USER, Kernel, World
 
@@ -50,12 +51,15 @@ def test_probe_cpu_from_its_source_to_the_leaderboard(world: World, sample: Path
 
 @pytest.mark.slow
 def test_what_the_kernel_really_leaves_is_submitted(world: World, dogbreed: Dogbreed) -> None:
-    """The built kernel runs in the simulated Kaggle on the drawn sample; its files then come back from the stand-in."""
-    ran = rehearse(find_kernel("probe-cpu", KERNELS), Path("rehearsal"), small=True, echo=False).working
+    """The kernel that was pushed runs in the simulated Kaggle on the drawn sample, and its files come back."""
+    dogbreed(*PUSH, "probe-cpu")
+    data = draw_sample(cache_folder() / "sample")
+    inputs = {COMPETITION: data, "dogbreed-kit-offline": tiny_dataset(cache_folder() / "tiny-weights")}
+    small = find_kernel("probe-cpu", KERNELS).small
+    ran = dry_run(Path("build/kernels/probe-cpu"), Path("rehearsal"), inputs, settings=small, echo=False).working
     files = [(path.relative_to(ran).as_posix(), path.read_bytes()) for path in ran.rglob("*") if path.is_file()]
-    world.planned["probe-cpu"] = Kernel("Probe CPU", states=["RUNNING", "COMPLETE"], files=files)
-    sample = draw_sample(cache_folder() / "sample")
-    dogbreed(*PUSH, "probe-cpu", "--wait", "--submit", "--data", sample)
+    world.kernels["probe-cpu"].states, world.kernels["probe-cpu"].files = ["RUNNING", "COMPLETE"], files
+    dogbreed(*PUSH, "probe-cpu", "--resume", "--wait", "--submit", "--data", data)
     assert world.submissions[0]["sha"] == hashlib.sha256((ran / "submission.csv").read_bytes()).hexdigest()
 
 

@@ -100,6 +100,17 @@ def test_a_changed_source_is_pushed_anew(folder: Path, planned: Kernel, world: W
     assert "version 3: pushed" in dogbreed("kernel", "push", NAME, "--again").stdout
 
 
+def test_the_last_push_is_gone_on_with_although_the_source_changed(
+    folder: Path, planned: Kernel, sample: Path, world: World, dogbreed: Dogbreed
+) -> None:
+    command = ("kernel", "push", NAME, "--resume", "--wait", "--submit", "--sample", sample)
+    assert "knows of no push to go on with" in dogbreed(*command, fails=2).line
+    dogbreed("kernel", "push", NAME)
+    (folder / "probe-cpu.py").write_text(CODE + "# edited while it runs\n")
+    assert "version 1: submitted" in dogbreed(*command).stdout
+    assert len(world.kernels["probe-cpu"].versions) == 1
+
+
 def test_a_dry_run_sends_nothing(folder: Path, sample: Path, world: World, dogbreed: Dogbreed) -> None:
     done = dogbreed("kernel", "push", NAME, "--wait", "--submit", "--sample", sample, "--dry-run")
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
