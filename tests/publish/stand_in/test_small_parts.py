@@ -106,3 +106,13 @@ def test_headers_that_say_little() -> None:
     assert Remote.of({}) == Remote(None, "", "")
     assert Remote.of({"Content-Length": "9", "Content-Encoding": "gzip"}).size is None
     assert Remote.of({"Content-Length": "9", "x-goog-hash": "crc32c=AA==, md5=BB=="}).md5 == "BB=="
+
+
+def test_a_refused_connection_is_told_plainly_and_had_no_effect() -> None:
+    import requests
+
+    with pytest.raises(requests.ConnectionError) as raised:
+        requests.get("http://127.0.0.1:9/", timeout=5, proxies={"http": ""})
+    found = translate(raised.value, "ask")
+    assert "no connection to Kaggle (Failed to establish a new connection: [Errno 111]" in str(found)
+    assert not found.arrived
