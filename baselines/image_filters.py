@@ -151,11 +151,14 @@ def edges(images: np.ndarray, family: str = "sobel") -> np.ndarray:
 def as_picture(filtered: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Bring a filter's answer to [0, 1] for the eye: 0.5 is no change where the kernel's sum is 0, else it is clipped.
 
+    An answer around 0 is stretched until its strongest half percent is black or white (never fiftyfold or more).
+
     Args:
         filtered: float (n, h, w, c).
         weights: the kernel that made it.
     """
     if math.isclose(float(weights.sum()), 0, abs_tol=1e-4):
-        reach = max(float(weights[weights > 0].sum()), 1e-9)
+        largest = float(weights[weights > 0].sum())  # what images in [0, 1] can reach
+        reach = max(float(np.quantile(np.abs(filtered), 0.995)), largest / 50, 1e-9)
         filtered = 0.5 + filtered / (2 * reach)
     return np.clip(filtered, 0, 1)

@@ -165,8 +165,8 @@ def fit_autoencoder(
     trainer = create_trainer(spec, data, framework, config)
     if run_dir is None:
         history = History()
-        metrics = _train(trainer, data, config, history)
-        return Reconstruction(kind, spec, framework, trainer, history, metrics)
+        figures = _train(trainer, data, config, history)
+        return Reconstruction(kind, spec, framework, trainer, history, figures)
     run = RunDir(Path(run_dir))
     with run.claimed():
         run.open(config, data.digest, autoencoder=_identity(kind, spec, framework))

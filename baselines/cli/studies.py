@@ -49,7 +49,7 @@ def sweep(
     from baselines.experiments_run import run_study
 
     changes = {"framework": framework, "dataset": dataset, "train_images": train_images, "model": model}
-    given = {key: value for key, value in changes.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     if seeds is not None:
         given["seeds"] = _seeds(seeds)
     study = _study(name, given, vary or [], trials, settings or [])

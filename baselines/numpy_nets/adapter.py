@@ -223,10 +223,11 @@ class _Training:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
         numbers = {key: float(text) for key, text in header.items()}
         self.state = _State(
-            *(int(numbers[key]) for key in ("epoch", "best_epoch")),
-            numbers["best_score"],
-            int(numbers["stale"]),
-            numbers["seconds"],
+            epoch=int(numbers["epoch"]),
+            best_epoch=int(numbers["best_epoch"]),
+            best_score=numbers["best_score"],
+            stale=int(numbers["stale"]),
+            seconds=numbers["seconds"],
         )
         self.model.theta[:], self.best = arrays["theta"], arrays["best"]
         self.optimiser.load_state(arrays)

@@ -53,11 +53,11 @@ class MLP:
             )
         self.sizes, self.loss_name, self.l1, self.l2 = tuple(sizes), loss, l1, l2
         self.activation, self.loss = activation_called(activation), loss_called(loss)
-        self.theta = np.zeros(sum((a + 1) * b for a, b in self._pairs), dtype)  # all parameters
+        self.theta: np.ndarray = np.zeros(sum((a + 1) * b for a, b in self._pairs), dtype)  # all parameters
         self.gradient = np.zeros_like(self.theta)  # of the last loss, in the same order
         self.weights, self.biases = self._views(self.theta)
         self._weight_gradients, self._bias_gradients = self._views(self.gradient)
-        self.scores = np.empty((0, sizes[-1]), dtype)  # outputs of the last batch that was learnt from
+        self.scores: np.ndarray = np.empty((0, sizes[-1]), dtype)  # outputs of the last batch that was learnt from
         self._draw(init, np.random.default_rng(seed))
 
     @property
