@@ -159,11 +159,24 @@ def embedding(
     backbone: Backbone = None,
     weights: Weights = None,
 ) -> None:
-    """Map the training photos by a network's features, as points and as photos."""
+    """Map the training photos by a network's features, as points and as photos.
+
+    A probe run's features are read from the cache, unless --fold or --backbone names a network to compute them with.
+    """
     from competition.explain.photo_map import map_photos
     from competition.explain.verbs import output_to
 
-    backend = _open(run, fold, backbone, weights)
     with output_to(out, board) as output:
-        for path in map_photos(run, backend, data, output, method=method, most=most, breeds=breeds or (), seed=seed):
+        for path in map_photos(
+            run,
+            lambda: _open(run, fold, backbone, weights),
+            data,
+            output,
+            method=method,
+            most=most,
+            breeds=breeds or (),
+            seed=seed,
+            weights=weights,
+            cached=fold is None and backbone is None,
+        ):
             print(path)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from competition.console import progress, warn
+from competition.console import progress, say, warn
 from competition.data.images import read_photo
 from competition.errors import DataError, PhotoError
-from competition.explain.backend import Backend, batches
+from competition.explain.backend import Backend, batches, square_input
 from competition.explain.canvas import resize
 from competition.explain.verbs import Output, show_embedding
 from competition.training.board_projector import thin
@@ -25,7 +25,7 @@ _BATCH = 32
 
 def map_photos(
     run: Path,
-    backend: Backend,
+    opener: Callable[[], Backend],
     data: Path | None,
     output: Output,
     *,
@@ -33,29 +33,61 @@ def map_photos(
     most: int,
     breeds: Sequence[str] = (),
     seed: int = 0,
+    weights: Path | None = None,
+    cached: bool = True,
 ) -> list[Path]:
     """Map a run's training photos by the features of its network; see ``show_embedding``.
+
+    Args:
+        run: folder of a run.
+        opener: opens its network; not called where a probe run left its features in the cache.
+        data: the run's data; None looks at the usual places.
+        output: where to.
+        method: ``pca`` or ``tsne``.
+        most: photos at most, evenly through the breeds.
+        breeds: to name on the map.
+        seed: of t-SNE.
+        weights: folder of pretrained weights; None looks at the usual places.
+        cached: whether features from the cache (of the run's first backbone) will do.
 
     Raises:
         DataError: no photo can be read.
     """
     from competition.data.layout import load_data
+    from competition.explain.run_features import run_features
     from competition.training.tracking import RunDir
 
-    _ = RunDir(run).config  # says in one line that this is no run, before the data are searched
-    train = load_data(data).train
-    chosen = [train[i] for i in thin([str(photo.breed) for photo in train], most)]
-    kept, features, thumbnails = features_of(backend, chosen)
-    return show_embedding(
-        features,
-        [str(photo.breed) for photo in kept],
-        [photo.id for photo in kept],
-        thumbnails,
-        output,
-        method=method,
-        seed=seed,
-        breeds=breeds,
-    )
+    folder = RunDir(run)
+    _ = folder.config  # says in one line that this is no run, before the data are searched
+    loaded = load_data(data)
+    stored = run_features(folder, loaded, weights) if cached else None
+    known = {photo.id: photo for photo in loaded.train}
+    photos = [known[name] for name in stored[0]] if stored is not None else list(loaded.train)
+    rows = thin([str(photo.breed) for photo in photos], most)
+    chosen = [photos[row] for row in rows]
+    if stored is None:
+        kept, features, thumbnails = features_of(opener(), chosen)
+    else:
+        say("features from the cache, of the run's first backbone and view")
+        kept, features, thumbnails = chosen, np.asarray(stored[1][rows], dtype=np.float32), thumbnails_of(chosen)
+    labels, ids = [str(photo.breed) for photo in kept], [photo.id for photo in kept]
+    return show_embedding(features, labels, ids, thumbnails, output, method=method, seed=seed, breeds=breeds)
+
+
+def thumbnails_of(photos: Sequence[Photo]) -> list[np.ndarray]:
+    """The centre square of every photo, uint8 (32, 32, 3); white where one cannot be read any more."""
+    found = []
+    with progress("thumbnails", len(photos)) as bar:
+        for photo in photos:
+            try:
+                image = read_photo(photo.path, THUMBNAIL)
+            except PhotoError as error:
+                warn(f"{photo.id}: {error}")
+                image = np.full((THUMBNAIL, THUMBNAIL, 3), 255, dtype=np.uint8)
+            square = square_input(image, (THUMBNAIL, THUMBNAIL, 3))
+            found.append((np.clip(square, 0, 1) * 255).astype(np.uint8))
+            bar.advance()
+    return found
 
 
 def features_of(backend: Backend, photos: Sequence[Photo]) -> tuple[list[Photo], np.ndarray, list[np.ndarray]]:

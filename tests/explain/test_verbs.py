@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.layout import Photo
+from competition.data.layout import Photo, load_data
 from competition.errors import DataError, UsageError
 from competition.explain import figures, verbs
 from competition.explain.photo_map import features_of
@@ -125,6 +125,34 @@ def test_embedding_map_of_photos(tmp_path: Path, rng: np.random.Generator) -> No
         photo.path.write_bytes(b"broken")
     with pytest.raises(DataError, match="none of the photos"):
         features_of(FakeBackend(), photos)
+
+
+def test_features_of_the_cache_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from competition.explain import photo_map, run_features
+    from tests.explain import fakes
+
+    fakes.make_kaggle(tmp_path / "data", 8)
+    data = load_data(tmp_path / "data")
+    run = fakes.make_run(tmp_path / "run", data)
+    features = np.eye(3)[data.labels] + 0.01 * np.random.default_rng(0).normal(size=(24, 3))
+    shuffled = np.random.default_rng(1).permutation(24)
+    ids = [data.train_ids[row] for row in shuffled]
+    monkeypatch.setattr(run_features, "run_features", lambda *_: (ids, features[shuffled]))
+
+    def refuse() -> FakeBackend:
+        raise AssertionError("no network is needed")
+
+    written = photo_map.map_photos(
+        run.path, refuse, tmp_path / "data", Output(tmp_path / "out"), method="pca", most=12, breeds=["pug"]
+    )
+    with written[-1].open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 12
+    breed_of = {photo.id: photo.breed for photo in data.train}
+    assert all(row["breed"] == breed_of[row["id"]] for row in rows)
+    points = np.array([[float(row["x"]), float(row["y"])] for row in rows])
+    pugs = np.array([row["breed"] == "pug" for row in rows])
+    assert np.linalg.norm(points[pugs] - points[pugs].mean(axis=0), axis=1).max() < 0.1  # each feature at its photo
 
 
 def test_sheet_has_a_panel_per_picture() -> None:
