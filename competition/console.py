@@ -5,6 +5,8 @@ Everything goes to standard error, so that standard output stays free for result
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +20,15 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def console() -> Console:
-    """The one console; rich is imported here so that ``--help`` does not pay for it."""
+    """The one console; rich is imported here so that ``--help`` does not pay for it.
+
+    In a Jupyter kernel it writes plain lines to the cell's output: there standard error is red, and rich's own HTML
+    would make every line an output of its own.
+    """
     from rich.console import Console
 
+    if "ipykernel" in sys.modules:
+        return Console(file=sys.stdout, force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True)
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -43,6 +51,8 @@ class Ticker:
         self._start = self._last = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        # A notebook that is executed to be read has no use for how long something was about to take.
+        self._silent = os.environ.get("DOGBREED_NOTEBOOK") == "1"
         if console().is_terminal:
             self._open_bar()
 
@@ -86,7 +96,7 @@ class Ticker:
         rate = f"{self.rate:,.0f} {self._unit}/s" if self._done > self._start_done else ""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
-        elif time.monotonic() - self._last >= self._every and self._done < self._total:
+        elif not self._silent and time.monotonic() - self._last >= self._every and self._done < self._total:
             self._last = time.monotonic()
             left = (self._total - self._done) / max(self.rate, 1e-9)
             say(f"{self._label}: {self._done:,}/{self._total:,}, {rate}, about {left:,.0f} s left")

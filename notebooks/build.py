@@ -69,6 +69,8 @@ def execute(path: Path, *, short: bool) -> tuple[Any, float]:
     notebook = read_source(path)
     environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "DOGBREED_NOTEBOOK": "1"}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    # Small networks lose a hundredfold where threads spin for cores that other programs use.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(HERE.parent), os.environ.get("PYTHONPATH")) if part
     )
@@ -80,12 +82,22 @@ def execute(path: Path, *, short: bool) -> tuple[Any, float]:
             notebook, timeout=SECONDS_PER_CELL, kernel_name="python3", resources={"metadata": {"path": folder}}
         )
         client.execute(env=environment)
+        places = private_places(folder)
     for cell in notebook.cells:
-        _tidy(cell)
+        _tidy(cell, places)
     return notebook, time.monotonic() - begun
 
 
-def _tidy(cell: Any) -> None:
+def private_places(working_folder: str) -> dict[str, str]:
+    """Folders of this machine and what a reader sees in their stead, longest first."""
+    names = {"DOGBREED_DATA": "DATA", "DOGBREED_DATASETS": "DATASETS", "DOGBREED_WEIGHTS": "WEIGHTS"}
+    found = {os.environ[key]: shown for key, shown in names.items() if os.environ.get(key)}
+    found |= {os.environ.get("DOGBREED_CACHE", str(Path.home() / ".cache" / "dogbreed")): "CACHE"}
+    found |= {working_folder: ".", str(HERE.parent): ".", tempfile.gettempdir(): "TMP", str(Path.home()): "~"}
+    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+
+
+def _tidy(cell: Any, places: dict[str, str]) -> None:
     """Outputs as a reader wants them: no times of execution, pictures small, streams joined and without escapes."""
     cell.metadata = {}
     if cell.cell_type != "code":
@@ -93,13 +105,22 @@ def _tidy(cell: Any) -> None:
     cell.outputs = _joined(cell.outputs)
     for output in cell.outputs:
         if output.output_type == "stream":
-            output.text = _last_states(output.text)
+            output.text = _without(places, _last_states(output.text))
             continue
         data = output.get("data", {})
+        for kind in ("text/plain", "text/markdown", "text/html"):
+            if kind in data:
+                data[kind] = _without(places, data[kind])
         output["metadata"] = {}
         if "image/png" in data:
             data["image/png"] = small_png(data["image/png"])
             data.pop("text/plain", None)  # '<Figure size 1200x400 with 3 Axes>' tells nobody anything
+
+
+def _without(places: dict[str, str], text: str) -> str:
+    for place, shown in places.items():
+        text = text.replace(place, shown)
+    return text
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

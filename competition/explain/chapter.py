@@ -1,0 +1,268 @@
+"""The dog notebooks' data, pictures and sentences: one line a cell, every number from the run that it speaks of.
+
+from competition.explain import chapter
+data, weights = chapter.dogs()
+found = chapter.verdicts_of("runs/probe", data)
+chapter.show(chapter.top_losses(found, data), "the photos with the highest loss")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from competition.data.images import read_photo
+from competition.data.layout import CompetitionData, load_data
+from competition.errors import DataError
+from competition.explain.misclassified import Verdicts, confusions, suspected_mislabels, verdicts
+from competition.explain.pages import is_drawing
+from competition.notebook import pick, picture, short, show, tell
+from competition.types import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from competition.explain.backend import Backend
+    from competition.explain.figures import Panel
+    from competition.types import CVResult
+
+__all__ = [
+    "breeds",
+    "called_wrongly",
+    "compared",
+    "contrasts",
+    "dogs",
+    "few_breeds",
+    "findings",
+    "most_confused",
+    "pick",
+    "picture",
+    "reliability_figure",
+    "sample_photos",
+    "short",
+    "show",
+    "suspects",
+    "tell",
+    "top_losses",
+    "verdicts_of",
+]
+
+
+def dogs(most_breeds: int = 10, most_photos: int = 40) -> tuple[CompetitionData, Path | None]:
+    """The competition's data where they can be found, else the embedded sample; and a folder of weights, or None.
+
+    In short mode the real data are cut down to some breeds and photos, of which a fifth of the training photos more
+    stand in for the test photos.
+    """
+    from competition.data.sample import draw_sample
+    from competition.environment import cache_folder
+    from competition.training.models import local_folders
+
+    warnings.filterwarnings("ignore")
+    try:
+        data = load_data()
+    except DataError:
+        data = load_data(draw_sample(cache_folder() / "sample"))
+    if is_drawing(data):
+        tell("**The competition's photos are not here: the embedded sample stands in. It is a drawing.**")
+    elif short():
+        data = few_breeds(data, most_breeds, most_photos)
+        tell(f"Short mode: {len(data.classes)} breeds, {len(data.train)} training photos.")
+    folders = local_folders()
+    if not folders:
+        tell("**No pretrained weights are here** (`DOGBREED_WEIGHTS`): networks start from scratch.")
+    return data, folders[0].parent if folders else None
+
+
+def few_breeds(data: CompetitionData, breeds: int, photos: int) -> CompetitionData:
+    """The first breeds, with at most so many training photos each, and as many test photos as there are breeds."""
+    classes = data.classes[:breeds]
+    train = [photo for name in classes for photo in [item for item in data.train if item.breed == name][:photos]]
+    return dataclasses.replace(
+        data,
+        train=tuple(train),
+        test=data.test[: 5 * len(classes)],
+        classes=classes,
+        sample_submission=None,
+        layout="Kaggle layout",
+    )
+
+
+def breeds(data: CompetitionData) -> pd.DataFrame:
+    """Photos of each breed, fewest first."""
+    import pandas as pd
+
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    return pd.DataFrame({"breed": data.classes, "training photos": counts}).sort_values("training photos").head(10)
+
+
+def sample_photos(data: CompetitionData, count: int = 10) -> Figure:
+    """A training photo of some breeds."""
+    from competition.explain.figures import Panel, sheet, wrapped
+
+    chosen = np.linspace(0, len(data.classes) - 1, min(count, len(data.classes))).round().astype(int)
+    firsts = [next(photo for photo in data.train if photo.breed == data.classes[number]) for number in chosen]
+    panels = [Panel(_pixels(photo.path), _words(str(photo.breed))) for photo in firsts]
+    return sheet(wrapped(panels, 5), side=1.9)
+
+
+def verdicts_of(run: Path | str, data: CompetitionData) -> Verdicts:
+    """A run's out-of-fold predictions beside the labels."""
+    return verdicts(Predictions.load(Path(run) / "oof.npz"), data)
+
+
+def compared(results: dict[str, CVResult]) -> pd.DataFrame:
+    """Log loss, accuracy and temperature of several runs."""
+    import pandas as pd
+
+    rows = {
+        name: {
+            "photos": len(found.oof),
+            "log loss": round(found.log_loss, 4),
+            "accuracy": round(found.accuracy, 4),
+            "temperature": round(found.temperature, 3),
+        }
+        for name, found in results.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def findings(found: Verdicts) -> str:
+    """What the out-of-fold predictions say, Markdown."""
+    wrong, total = len(found.wrong), len(found)
+    right = total - wrong
+    lines = [f"- **{right / total:.1%}** of {total:,} photos are called by their breed; {wrong} are not."]
+    pairs = confusions(found, 1)
+    if pairs:
+        names = [_words(found.classes[number]) for number in (pairs[0].a, pairs[0].b)]
+        count = len(pairs[0].a_as_b) + len(pairs[0].b_as_a)
+        lines.append(
+            f"- The pair taken for one another most often: **{names[0]}** and **{names[1]}** ({count} photos)."
+        )
+    sure = int((found.probabilities.max(axis=1)[found.wrong] > 0.8).sum())
+    lines.append(f"- Of the wrong calls {sure} were made with more than 80 % certainty.")
+    share = found.loss[found.wrong].sum() / max(found.loss.sum(), 1e-12)
+    lines.append(f"- The wrong calls make up {share:.0%} of the log loss, which is {found.loss.mean():.4f} in all.")
+    return "\n".join(lines)
+
+
+def most_confused(found: Verdicts, most: int = 8) -> pd.DataFrame:
+    """Pairs of breeds taken for one another, most errors first."""
+    from competition.training.metrics import confused_pairs
+
+    return confused_pairs(found.probabilities, found.labels, found.classes, most)
+
+
+def top_losses(found: Verdicts, data: CompetitionData, most: int = 10) -> Figure:
+    """The photos with the highest loss: label, call, and both probabilities."""
+    from competition.explain.figures import sheet, wrapped
+
+    rows = np.argsort(-found.loss, kind="stable")[:most]
+    return sheet(wrapped([_case(found, data, int(row)) for row in rows], 5), side=2.1)
+
+
+def called_wrongly(found: Verdicts, data: CompetitionData, most: int = 8) -> Figure:
+    """Photos of the pairs that are taken for one another most often, the clearest errors of each."""
+    from competition.explain.figures import sheet
+
+    rows = []
+    for pair in confusions(found, 3):
+        cases = [*pair.a_as_b, *pair.b_as_a][:most]
+        rows.append([_case(found, data, int(row)) for row in cases])
+    return sheet(rows, side=2.1)
+
+
+def contrasts(backend: Backend, found: Verdicts, data: CompetitionData, most: int = 5) -> Figure:
+    """The surest wrong calls: the photo, and where it speaks for the call (orange) and where for the label (teal)."""
+    from competition.explain.backend import square_input
+    from competition.explain.contrast import contrast_maps
+    from competition.explain.figures import Panel, sheet
+    from competition.explain.overlays import contrast_overlay
+
+    rows = found.wrong[:most] if len(found.wrong) else np.argsort(-found.loss)[:most]
+    path_of = {photo.id: photo.path for photo in data.train}
+    images = np.stack([square_input(read_photo(path_of[found.ids[row]]), backend.input_shape) for row in rows])
+    called = [found.classes[_rival(found, int(row))] for row in rows]
+    given = [found.classes[found.labels[row]] for row in rows]
+    towards, against = contrast_maps(backend, images, called, given)
+    photos = [Panel(image, f"label {_words(name)}") for image, name in zip(images, given, strict=True)]
+    maps = [
+        Panel(contrast_overlay(image, one, other), f"called {_words(name)}")
+        for image, one, other, name in zip(images, towards, against, called, strict=True)
+    ]
+    return sheet([photos, maps], side=2.2)
+
+
+def suspects(found: Verdicts, data: CompetitionData, most: int = 5) -> tuple[Figure | None, str]:
+    """Photos whose label may be wrong, and a sentence about how many there are; no figure when there is none."""
+    from competition.explain.figures import Panel, sheet
+
+    listed = suspected_mislabels(found).suspects
+    if not listed:
+        return None, "Confident learning suspects no label."
+    path_of = {photo.id: photo.path for photo in data.train}
+    panels = [
+        Panel(
+            _pixels(path_of[found.ids[item.row]]),
+            f"label {_words(found.classes[item.given])}",
+            f"rather {_words(found.classes[item.suggested])}?",
+        )
+        for item in listed[:most]
+    ]
+    text = f"Confident learning suspects {len(listed)} of {len(found):,} labels. Suspected is not wrong: look at them."
+    return sheet([panels], side=2.2), text
+
+
+def reliability_figure(found: Verdicts) -> Figure:
+    """How often a call of some certainty is right: a diagonal means that certainty can be trusted."""
+    from competition.explain.figures import curves_figure
+    from competition.training.metrics import reliability
+
+    bins = reliability(found.probabilities, found.labels, 10)
+    kept = bins.count > 0
+    return curves_figure(
+        {
+            "calls": (bins.confidence[kept].tolist(), bins.accuracy[kept].tolist()),
+            "certainty that can be trusted": ([0.0, 1.0], [0.0, 1.0]),
+        },
+        "certainty of the call",
+        "share of right calls",
+    )
+
+
+def _case(found: Verdicts, data: CompetitionData, row: int) -> Panel:
+    from competition.explain.figures import Panel
+
+    path_of = {photo.id: photo.path for photo in data.train}
+    given, rival = int(found.labels[row]), _rival(found, row)
+    chances = found.probabilities[row]
+    return Panel(
+        _pixels(path_of[found.ids[row]]),
+        f"{_words(found.classes[given])} {chances[given]:.0%}",
+        f"called {_words(found.classes[rival])} {chances[rival]:.0%}",
+    )
+
+
+def _rival(found: Verdicts, row: int) -> int:
+    """The most probable class other than the label."""
+    order: Sequence[int] = np.argsort(-found.probabilities[row], kind="stable")[:2]
+    return int(order[0] if order[0] != found.labels[row] else order[1])
+
+
+def _pixels(path: Path, side: int = 200) -> np.ndarray:
+    """A photo as float32 in [0, 1], reduced."""
+    from PIL import Image
+
+    photo = Image.fromarray(read_photo(path, min_side=side))
+    photo.thumbnail((side, side))
+    return np.asarray(photo, dtype=np.float32) / 255
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,137 @@
+# %% [markdown]
+# # Dog breeds by transfer learning
+#
+# [![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/dogbreed-kit/dogbreed-kit/blob/main/notebooks/dog_breeds_transfer_learning.ipynb)
+# [![open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/dogbreed-kit/dogbreed-kit/blob/main/notebooks/dog_breeds_transfer_learning.ipynb)
+#
+# 120 breeds, about 85 photos of each. No network learns to see from so few photos. One that has learnt to see already can learn
+# the breeds from them: how much of the way do its frozen features go, and what does fine-tuning add?
+#
+# **Read the scores with care.** The photos of this competition come from ImageNet, and so do the weights: the network has
+# probably seen these very photos.
+#
+# It runs in two modes. `DOGBREED_SHORT=1` in the environment asks for the **short mode** (fewer images, fewer epochs;
+# about a minute on two CPU cores); without it, the full mode, for which a GPU is advisable. The line after the first
+# cell says which of them made the outputs below.
+
+# %%
+# On Colab and Kaggle this installs the kit; in a checkout it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("baselines") is None:
+    kit = "dogbreed-kit[test] @ git+https://github.com/dogbreed-kit/dogbreed-kit"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", kit], check=True)
+
+# %%
+import dataclasses
+
+from competition import blend, cross_validate, recipe, write_submission
+from competition.explain import chapter
+from competition.notebook import pick
+
+data, weights = chapter.dogs()
+
+# %% [markdown]
+# ## The data first
+
+# %%
+chapter.breeds(data)
+
+# %%
+chapter.show(chapter.sample_photos(data), "A training photo of some of the breeds.")
+
+# %% [markdown]
+# ## First: frozen features and logistic regression
+#
+# The *linear probe* never touches the network. Every photo goes through it once; what comes out before the classifier (1,280 numbers for
+# EfficientNetV2-B0) is kept, and a logistic regression is fitted on it. Strength of the penalty and temperature are chosen out of
+# fold; duplicates found by the audit never cross a fold.
+
+# %%
+backbone = "tf_efficientnetv2_b0" if weights else "test_resnet"
+results = {}
+if weights:
+    probe = dataclasses.replace(
+        recipe("probe"), backbones=(backbone,), n_folds=pick(5, 3), views=pick(("identity", "hflip"), ("identity",))
+    )
+    results["linear probe"] = cross_validate(data, probe, "runs/probe", weights=weights)
+chapter.compared(results)
+
+# %% [markdown]
+# ## Second: fine-tuning, from the probe's head
+#
+# Fine-tuning moves the network's own weights. Two things keep it from destroying what the network knows: the head starts from
+# the probe's solution instead of noise, and the rates fall from the head towards the input (layer decay). Where the start is good,
+# the best weights often lie *between* start and end (WiSE-FT, arXiv:2109.01903): some shares of the way are validated too.
+
+# %%
+base = recipe("effnetv2_b0_224_cpu") if weights else recipe("smoke")
+tuned = dataclasses.replace(
+    base,
+    name="tuned",
+    n_folds=pick(5, 3),
+    epochs=pick(base.epochs, 1),
+    image_size=pick(base.image_size, 96 if weights else base.image_size),
+    views=("identity",),
+    device="auto",
+)
+results["fine-tuned"] = cross_validate(data, tuned, "runs/tuned", weights=weights, folds=pick(None, (0, 1, 2)))
+chapter.compared(results)
+
+# %% [markdown]
+# The curves of every fold are in TensorBoard (`tensorboard --logdir runs`), and as tables in `runs/tuned/fold0/history.csv`.
+
+# %%
+import pandas as pd
+
+history = pd.read_csv("runs/tuned/fold0/history.csv")
+history[["epoch", "train_loss", "log_loss", "accuracy", "better", "images_per_second"]].round(4)
+
+# %% [markdown]
+# ## Together
+#
+# Two models that err on different photos are better together. The weights of the blend are fitted on out-of-fold
+# predictions, and its score is nested: the weights that scored a photo were fitted without it.
+
+# %%
+if len(results) == 2:
+    both = blend(list(results.values()), data)
+    chapter.tell(
+        f"Method: **{both.method}**. Log loss **{both.log_loss:.4f}**, accuracy **{both.accuracy:.4f}**, against {results['linear probe'].log_loss:.4f} of the probe and {results['fine-tuned'].log_loss:.4f} of fine-tuning alone."
+    )
+
+# %% [markdown]
+# ## Can the probabilities be trusted?
+#
+# The competition scores probabilities. A network that is right 90 % of the time but always 99 % sure pays for it.
+
+# %%
+last = list(results)[-1]
+found = chapter.verdicts_of(f"runs/{'tuned' if last == 'fine-tuned' else 'probe'}", data)
+chapter.show(
+    chapter.reliability_figure(found), f"Certainty against correctness, out of fold, {last}, after the temperature."
+)
+
+# %%
+chapter.tell(chapter.findings(found))
+
+# %%
+chapter.show(
+    chapter.top_losses(found, data), "The ten photos with the highest loss: label and call, with both probabilities."
+)
+
+# %% [markdown]
+# ## A submission
+
+# %%
+report = write_submission(results[last].test, data, "submission.csv")
+chapter.tell(f"`submission.csv`: {report.rows} rows, {'valid' if report.ok else 'NOT valid'}.")
+
+# %% [markdown]
+# ## What to try next
+#
+# - The recipes with larger networks (`dogbreed run --recipe convnext_small_288`): they need a GPU.
+# - `dogbreed report runs/probe` for the whole report; the notebook *inspect_misclassified_breeds* walks through it.
+# - Dogs against cats, hands, birds: the same commands on class folders; see `docs/TRANSFER.md`.

@@ -1,0 +1,113 @@
+# %% [markdown]
+# # Which breeds are confused, and why
+#
+# [![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/dogbreed-kit/dogbreed-kit/blob/main/notebooks/inspect_misclassified_breeds.ipynb)
+# [![open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/dogbreed-kit/dogbreed-kit/blob/main/notebooks/inspect_misclassified_breeds.ipynb)
+#
+# A score says how often a model errs. It does not say where, nor whether the label or the model is wrong. This
+# notebook takes the out-of-fold predictions of a linear probe and looks.
+#
+# It runs in two modes. `DOGBREED_SHORT=1` in the environment asks for the **short mode** (fewer images, fewer epochs;
+# about a minute on two CPU cores); without it, the full mode, for which a GPU is advisable. The line after the first
+# cell says which of them made the outputs below.
+
+# %%
+# On Colab and Kaggle this installs the kit; in a checkout it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("baselines") is None:
+    kit = "dogbreed-kit[test] @ git+https://github.com/dogbreed-kit/dogbreed-kit"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", kit], check=True)
+
+# %%
+import dataclasses
+
+from competition import cross_validate, recipe
+from competition.explain import chapter
+from competition.explain.run_backend import open_backend
+from competition.notebook import pick
+
+data, weights = chapter.dogs(most_breeds=12)
+
+# %% [markdown]
+# ## A model to inspect
+#
+# Every photo is predicted by a model that did not train on it (*out of fold*). Only such predictions say anything about errors:
+# a model is rarely wrong about photos it has learnt by heart.
+
+# %%
+if weights:
+    config = dataclasses.replace(
+        recipe("probe"),
+        backbones=("tf_efficientnetv2_b0",),
+        n_folds=pick(5, 3),
+        views=("identity",),
+        imagenet_prior=pick(True, False),
+    )
+else:
+    config = dataclasses.replace(recipe("smoke"), n_folds=3)
+result = cross_validate(data, config, "runs/inspected", weights=weights)
+chapter.compared({config.name: result})
+
+# %%
+found = chapter.verdicts_of("runs/inspected", data)
+chapter.tell(chapter.findings(found))
+
+# %% [markdown]
+# ## Pairs of breeds
+#
+# `a_as_b` counts photos labelled *a* that are called *b*.
+
+# %%
+chapter.most_confused(found)
+
+# %%
+chapter.show(
+    chapter.called_wrongly(found, data, 6),
+    "The pairs confused most often: label and call, with both probabilities; the clearest errors first.",
+)
+
+# %% [markdown]
+# ## Why one breed rather than another
+#
+# Grad-CAM asks what speaks for a class. For two breeds that look alike it lights up the whole dog. The contrast map asks what speaks for the
+# *called* breed and against the *labelled* one (orange), and the reverse (teal).
+
+# %%
+backend = open_backend("runs/inspected", weights=weights)
+chapter.show(
+    chapter.contrasts(backend, found, data), "The surest wrong calls: orange speaks for the call, teal for the label."
+)
+
+# %% [markdown]
+# A map shows where the network's evidence lies, not why it is evidence. Orange on the background or on another dog in the
+# picture is worth a second look at the photo.
+#
+# ## Labels that may be wrong
+
+# %%
+figure, text = chapter.suspects(found, data)
+chapter.tell(text)
+if figure is not None:
+    chapter.show(figure, "Suspected labels, the most suspicious first.")
+
+# %% [markdown]
+# The report (`dogbreed report RUN`) writes all of them to `suspects.csv`; look at them, strike what is right, and
+# `dogbreed run --relabel suspects.csv` trains with the rest changed.
+#
+# ## Where the loss lies
+
+# %%
+chapter.show(chapter.top_losses(found, data), "The ten photos with the highest loss.")
+
+# %%
+chapter.show(chapter.reliability_figure(found), "Certainty against correctness, out of fold.")
+
+# %% [markdown]
+# ## What to try next
+#
+# - The whole report, with a page for every pair and breed: `dogbreed report runs/inspected`.
+# - `dogbreed explain RUN PHOTO --target BREED --versus BREED --method all` for one photo and every method.
+# - A second backbone: which of these errors does it make too? `dogbreed blend` shows the correlation of errors.
