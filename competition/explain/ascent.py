@@ -35,7 +35,7 @@ class AscentConfig:
         size: longer side of the finished picture in pixels; 0 takes the network's input size.
         octaves: sizes it is painted at, the last being ``size``.
         octave_scale: from one octave to the next.
-        jitter: largest shift of a random view, pixels of the network's input.
+        jitter: largest shift of a random view, as a share of the picture's sides.
         zoom: a random view shows between 1 - zoom and 1 + zoom times the network's field of view.
         views: random views that each step averages over.
         total_variation: weight of the picture's total variation, subtracted; in units of the gradient's own size.
@@ -51,12 +51,12 @@ class AscentConfig:
     rate: float = 0.05
     space: str = "frequency"
     size: int = 0
-    octaves: int = 1
+    octaves: int = 3
     octave_scale: float = 1.4
-    jitter: int = 8
+    jitter: float = 0.06
     zoom: float = 0.1
     views: int = 1
-    total_variation: float = 0.0
+    total_variation: float = 0.4
     decorrelate: bool = True
     deviation: float = 0.01
     seed: int = 0
@@ -68,7 +68,7 @@ class AscentConfig:
             "space": (self.space in ("frequency", "pixel"), "frequency or pixel"),
             "size": (self.size >= 0, "0 or more"),
             "octave_scale": (self.octave_scale > 1, "above 1"),
-            "jitter": (self.jitter >= 0, "0 or more"),
+            "jitter": (0 <= self.jitter < 1, "at least 0 and below 1, a share of the sides"),
             "zoom": (0 <= self.zoom < 1, "at least 0 and below 1"),
             "views": (self.views >= 1, "1 or more"),
             "total_variation": (self.total_variation >= 0, "0 or more"),
@@ -240,6 +240,7 @@ class _Painter:
         matrices = []
         for size, side in zip(shape[:2], self.backend.input_shape[:2], strict=True):
             span = size * zoom
-            shift = self._rng.integers(-self.config.jitter, self.config.jitter, endpoint=True) * size / side
-            matrices.append(canvas.resampling(size, side, (size - span) / 2 + float(shift), span))
+            # Whole pixels of the network's input: a fraction would blur.
+            shift = round(self._rng.uniform(-self.config.jitter, self.config.jitter) * side) * size / side
+            matrices.append(canvas.resampling(size, side, (size - span) / 2 + shift, span))
         return matrices[0], matrices[1]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.console import say
-from competition.errors import UsageError
+from competition.errors import UsageError, nearest
 from competition.explain import activations, figures
 from competition.explain.ascent import AscentConfig, ascend
 from competition.explain.backend import find_layer
@@ -98,7 +98,7 @@ class Brush:
     size: int | None = None
     octaves: int | None = None
     space: str | None = None
-    jitter: int | None = None
+    jitter: float | None = None
     total_variation: float | None = None
     seed: int | None = None
 
@@ -256,7 +256,7 @@ def show_embedding(
     of = np.asarray(labels)
     unknown = sorted(set(breeds) - set(labels))
     if unknown:
-        raise UsageError(f"no photo here is labelled '{unknown[0]}'")
+        raise UsageError(f"no photo here is labelled '{unknown[0]}'{nearest(unknown[0], set(labels))}")
     points = embedding(features, method, seed=seed)
     shown = list(breeds) or _clearest(points, of, 12)
     kept = together(points, of)
