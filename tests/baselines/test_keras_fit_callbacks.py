@@ -27,13 +27,13 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
     return images, (images[:, 0] > 0).astype(np.int64)
 
 
-def own_model(rate: float = 0.1) -> Any:
+def own_model(rate: Any = 0.1) -> Any:
     import keras
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], jit_compile=False)
     return model
 
 
@@ -146,8 +146,14 @@ def test_nan_ends_a_fit(arrays: Any) -> None:
         own_model().fit(images, arrays[1], batch_size=BATCH, shuffle=False, verbose=0, callbacks=[StopOnNaN()])
 
 
-def test_what_there_is_nothing_to_go_by_is_said(arrays: Any) -> None:
-    from baselines.keras_nets.callbacks import EarlyStop
+def test_what_cannot_work_is_said(arrays: Any) -> None:
+    import keras
+
+    from baselines.keras_nets.callbacks import EarlyStop, Rates
+
+    decay = keras.optimizers.schedules.CosineDecay(0.1, 100)
+    with pytest.raises(KitError, match="has a schedule of its own"):
+        own_model(decay).fit(*arrays, verbose=0, callbacks=[Rates(FitConfig())])
 
     with pytest.raises(KitError, match="no valid_loss to go by"):
         own_model().fit(*arrays, verbose=0, callbacks=[EarlyStop(1)])
