@@ -28,6 +28,7 @@ from competition.prediction.checker import SubmissionReport
 from competition.prediction.submission import write_submission
 from competition.prediction.tta_run import adopt_merge, merge_stored
 from competition.training.cross_validate import fit_run, mean_of_folds, open_run
+from competition.training.forecast import announce, settle
 from competition.training.models import local_folders
 from competition.training.prepare import Prepared, timed
 from competition.training.tracking import RunDir
@@ -79,6 +80,7 @@ def run(
         loaded = relabelled(loaded, relabel)
     folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
     with folder.claimed():
+        expected = announce(loaded, found, folder, weights)
         prepared = open_run(loaded, found, folder, weights)
         _audit_page(folder, prepared)
         result = fit_run(prepared, found, folder, folds=folds, weights=weights)
@@ -87,6 +89,7 @@ def run(
                 result = adopt_merge(folder, result, prepared)
         submission = _submission(folder, result, loaded)
         page = _report(folder, prepared, found, weights)
+        settle(folder, expected, result)
     return RunResult(folder.path, result, submission, page, time.monotonic() - begun)
 
 
