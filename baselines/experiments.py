@@ -28,7 +28,7 @@ from competition.files import digest_of
 from competition.training.sweep_space import Choice, Range
 
 # What a study may vary beside the keys of FitConfig and the options of its model.
-PLACES = ("model", "framework", "dataset", "train_images")
+PLACES = ("model", "framework", "dataset", "train_images", "seconds")
 _LOGARITHMIC = ("lr", "weight_decay", "l1", "l2")  # these act by their order of magnitude
 
 
@@ -49,6 +49,8 @@ class Study:
         framework: ``pytorch``, ``keras`` or ``numpy``.
         dataset: a name or path for ``load_dataset``.
         train_images: how many training images are used; 0 uses all. Few make over-fitting visible and a study short.
+        seconds: time that each trial trains, in place of a number of epochs: as many epochs as fit, by the time that
+            one epoch takes here and now; 0 goes by ``epochs``.
 
     Raises:
         UsageError: a key is unknown, a value is impossible, or there is nothing to compare.
@@ -66,6 +68,7 @@ class Study:
     framework: str = "pytorch"
     dataset: str = "mnist"
     train_images: int = 0
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.grid, self.variants, self.space))) != 1:
@@ -125,11 +128,15 @@ class Study:
         config = FitConfig.from_dict({**{k: v for k, v in chosen.items() if k not in options}, "seed": seed})
         if places["train_images"] < 0:
             raise UsageError(f"study '{self.name}': train_images={places['train_images']} must be 0 or more")
-        return Plan(places["model"], framework, places["dataset"], places["train_images"], model, config)
+        if places["seconds"] < 0:
+            raise UsageError(f"study '{self.name}': seconds={places['seconds']} must be 0 or more")
+        rest = (places["dataset"], places["train_images"], places["seconds"])
+        return Plan(places["model"], framework, *rest, options=model, config=config)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a continuation, in JSON's types; seeds and trials may be added."""
-        own = {key: getattr(self, key) for key in (*PLACES, "grid", "variants", "fixed")}
+        keys = [*PLACES, "grid", "variants", "fixed"]
+        own = {key: getattr(self, key) for key in keys if key != "seconds" or self.seconds}
         return _json({**own, "space": {key: str(entry) for key, entry in self.space.items()}})
 
 
@@ -160,6 +167,7 @@ class Plan:
         framework: ``pytorch``, ``keras`` or ``numpy``.
         dataset: name or path.
         train_images: how many training images are used; 0 uses all.
+        seconds: budget of time; 0 goes by the configuration's epochs.
         options: of the model.
         config: of the training.
     """
@@ -168,6 +176,7 @@ class Plan:
     framework: str
     dataset: str
     train_images: int
+    seconds: float
     options: Mapping[str, Any]
     config: FitConfig
 
@@ -262,5 +271,5 @@ def _kinds(model: str) -> dict[str, Any]:
     """Types by key: of FitConfig, of the model's specification, and of the places."""
     config, spec = typing.get_type_hints(FitConfig), typing.get_type_hints(type(find_entry(model).spec))
     own = {key: kind for key, kind in {**config, **spec}.items() if typing.get_origin(kind) is not typing.ClassVar}
-    places = {"model": str, "framework": str, "dataset": str, "train_images": int}
+    places = {"model": str, "framework": str, "dataset": str, "train_images": int, "seconds": float}
     return {key: kind for key, kind in own.items() if key not in ("seed", "n_folds", "name")} | places

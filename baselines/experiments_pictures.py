@@ -56,6 +56,7 @@ def draw_curves(path: Path, groups: Sequence[Group], runs: Path) -> None:
     right.set(xlabel="epoch", ylabel="validation accuracy")
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, frameon=False)

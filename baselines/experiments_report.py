@@ -86,8 +86,9 @@ def _setting(study: Study, groups: Sequence[Group]) -> str:
     framework = "" if "framework" in varied else f"({plan.framework}) "
     trials = sum(len(group.values) + group.diverged for group in groups)
     epochs = "" if "epochs" in varied else f", {plan.config.epochs} epochs"
+    epochs = f", {plan.seconds:g} s of training each" if plan.seconds else epochs
     seeds = sorted({seed for group in groups for seed in group.values})
-    fixed = {key: value for key, value in study.fixed.items() if key != "epochs" and key not in varied}
+    fixed = {key: value for key, value in study.fixed.items() if key not in ("epochs", "seconds", *varied)}
     held = f" Held fixed: {label_of(fixed)}." if fixed else ""
     counted = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
     return (
@@ -185,6 +186,8 @@ def _cost(groups: Sequence[Group]) -> str:
     """The slowest against the fastest epoch."""
     costs = {group.label: group.average("seconds_per_epoch") for group in groups if group.values}
     slow, fast = max(costs, key=lambda label: costs[label]), min(costs, key=lambda label: costs[label])
+    if costs[slow] < 0.1:
+        return "An epoch takes less than 0.1 s in all variants."
     if costs[slow] < 1.2 * costs[fast]:
         return f"An epoch takes about {duration(costs[slow])} in all variants."
     return f"Slowest epoch: `{slow}` with {duration(costs[slow])}; fastest: `{fast}` with {duration(costs[fast])}."

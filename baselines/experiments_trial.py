@@ -118,12 +118,26 @@ def run_plan(plan: Plan, where: str | None, folder: Path, hooks: tuple[EpochHook
         KitError: the settings do not fit the data, or the folder holds another run.
     """
     data = data_for(plan.dataset, where, plan.train_images)
+    if plan.seconds:
+        plan = _timed(plan, data, folder.with_name(f"{folder.name}-probe"))
     model = make_model(plan, data)
     result = fit(model, data, plan.config, RunDir(folder).path, epoch_hooks=hooks)
     metrics = result.metrics
     parts = {f"{part}_{key}": metrics[part][key] for part in ("test", "valid", "train") for key in ("accuracy", "loss")}
     rest = ("parameters", "macs", "epochs", "best_epoch", "seconds", "seconds_per_epoch")
     return {**parts, **{key: metrics[key] for key in rest}}
+
+
+def _timed(plan: Plan, data: Dataset, folder: Path) -> Plan:
+    """The plan with as many epochs as fit into its seconds, at least one; a run of one epoch tells how long one takes.
+
+    Its figures are kept, so that a continued trial has the number of epochs it began with. The first epoch pays for
+    what is set up once (graphs, caches), which favours quick networks a little less than they deserve.
+    """
+    probe = dataclasses.replace(plan.config, epochs=1, warmup_epochs=0.0)
+    took = fit(make_model(plan, data), data, probe, folder).metrics["seconds_per_epoch"]
+    epochs = max(1, round(plan.seconds / max(took, 1e-3)))
+    return dataclasses.replace(plan, config=dataclasses.replace(plan.config, epochs=epochs))
 
 
 def plain(figures: Mapping[str, Any]) -> dict[str, Any]:

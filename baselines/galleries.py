@@ -78,6 +78,7 @@ def save_lines(
     for name, values in series.items():
         axes.plot(range(1, len(values) + 1), values, marker="o" if len(values) <= 30 else "", ms=3, label=name)
     axes.set(xlabel=x_label, ylabel=y_label, title=title, yscale="log" if log else "linear")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     save(figure, path)

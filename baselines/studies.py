@@ -14,6 +14,10 @@ _SMALL: Mapping[str, Any] = {"dataset": "mnist", "train_images": 4000}
 
 
 def _studies() -> dict[str, Study]:
+    architectures = (
+        *("mlp", "lenet5_relu", "alexnet_small", "vgg11_small"),
+        *("vgg11_bn_small", "googlenet_small", "resnet8", "xception_small"),
+    )
     studies = (
         Study(
             "lenet-variants",
@@ -84,22 +88,20 @@ def _studies() -> dict[str, Study]:
         Study(
             "architectures",
             "AlexNet, VGG, GoogLeNet, ResNet, Xception and an MLP, the same number of epochs",
-            grid={
-                "model": (
-                    "mlp",
-                    "lenet5_relu",
-                    "alexnet_small",
-                    "vgg11_small",
-                    "vgg11_bn_small",
-                    "googlenet_small",
-                    "resnet8",
-                    "xception_small",
-                )
-            },
+            grid={"model": architectures},
             fixed={"epochs": 3},
-            seeds=(0,),
+            seeds=(0, 1),
             dataset="fashion-mnist",
             train_images=2000,
+        ),
+        Study(
+            "architectures-in-time",
+            "The same networks, the same number of seconds",
+            grid={"model": architectures},
+            seeds=(0, 1),
+            dataset="fashion-mnist",
+            train_images=2000,
+            seconds=30,
         ),
     )
     return {study.name: study for study in studies}

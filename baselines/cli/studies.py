@@ -111,7 +111,7 @@ def autoencoder(
     data: DataFolder = None,
     image_size: ImageSize = None,
     noise: Annotated[list[float] | None, typer.Option("--noise", help="Standard deviation; may be repeated.")] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 5,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: 5; 40 for digits.")] = None,
     latent: Annotated[int, typer.Option("--latent", min=1, help="Numbers in the middle.")] = 32,
     settings: Settings = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Default: runs/autoencoder/...")] = None,
@@ -122,7 +122,7 @@ def autoencoder(
     from baselines.reconstruct import ReconstructConfig, fit_autoencoder
 
     levels = noise or ([0.0] if kind != "compare" else [0.0, 0.1, 0.3, 0.5])
-    config = ReconstructConfig(epochs=epochs).override(settings or ())
+    config = ReconstructConfig(epochs=epochs or (40 if dataset == "digits" else 5)).override(settings or ())
     loaded = load_dataset(dataset, data, image_size=_side(dataset, image_size))
     home = run_dir or Path("runs/autoencoder") / f"{kind}-{framework}-{Path(dataset).stem}"
     if kind == "compare":
@@ -143,7 +143,7 @@ def gan(
     dataset: Dataset = "digits",
     data: DataFolder = None,
     image_size: ImageSize = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 10,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: 10; 60 for digits.")] = None,
     settings: Settings = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Default: runs/gan/FRAMEWORK-DATASET.")] = None,
 ) -> None:
@@ -151,7 +151,7 @@ def gan(
     from baselines.datasets import load_dataset
     from baselines.gan import GanConfig, fit_gan
 
-    config = GanConfig(epochs=epochs).override(settings or ())
+    config = GanConfig(epochs=epochs or (60 if dataset == "digits" else 10)).override(settings or ())
     loaded = load_dataset(dataset, data, image_size=_side(dataset, image_size))
     home = run_dir or Path("runs/gan") / f"{framework}-{Path(dataset).stem}"
     found = fit_gan(loaded, framework, config, home)

@@ -290,11 +290,32 @@ def test_vary_is_read_by_type() -> None:
         ({"model": "mlpp"}, "did you mean 'mlp'"),
         ({"fixed": {"epochs": 0}}, "epochs=0"),
         ({"train_images": -1}, "train_images"),
+        ({"seconds": -1}, "seconds=-1"),
     ],
 )
 def test_an_unsound_study_is_refused_before_anything_runs(changes, match: str) -> None:
     with pytest.raises(UsageError, match=match):
         dataclasses.replace(TINY, **changes)
+
+
+def test_a_budget_of_seconds_becomes_epochs(tmp_path, monkeypatch) -> None:
+    from baselines import experiments_trial
+    from baselines.records import FitResult
+
+    asked = []
+
+    def fit(model, data, config, folder, **rest):
+        asked.append((config.epochs, folder.name.endswith("-probe")))
+        part = {"accuracy": 0.5, "loss": 1.0}
+        rest = dict.fromkeys(("parameters", "macs", "best_epoch", "seconds"), 1)
+        parts = {"test": part, "valid": part, "train": part, "epochs": config.epochs, "seconds_per_epoch": 0.4}
+        return FitResult(folder, (), {**parts, **rest})
+
+    monkeypatch.setattr(experiments_trial, "fit", fit)
+    study = dataclasses.replace(TINY, seconds=2.1, seeds=(0,), grid={"hidden": ((8,), (4,))}, fixed={})
+    found = run_study(study, tmp_path)
+    assert asked == [(1, True), (5, False)] * 2
+    assert "2.1 s of training each" in found.text
 
 
 def test_the_numpy_framework_says_what_it_lacks(tmp_path) -> None:
