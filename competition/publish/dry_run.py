@@ -126,7 +126,8 @@ def _mount(key: str, item: str) -> str:
 def _require_inputs(values: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
     for name, key in attached(values).items():
         if name not in inputs:
-            raise UsageError(f"the kernel attaches '{name}' ({key}): say where it lies with --input {name}=FOLDER")
+            hint = f"say where it lies with --input {name}=FOLDER, or add --small"
+            raise UsageError(f"the kernel attaches '{name}' ({key}): {hint}")
     for name, path in inputs.items():
         if not path.exists():
             raise DataError(f"{path}, meant as input '{name}', does not exist")
