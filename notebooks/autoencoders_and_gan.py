@@ -50,7 +50,7 @@ from pathlib import Path
 
 levels = (0.0, 0.2, 0.4)
 folder = Path("runs/autoencoders")
-config = ReconstructConfig(epochs=chapter.pick(15, 3))
+config = ReconstructConfig(epochs=chapter.pick(15, 8))
 with chapter.quiet():
     comparison = compare_autoencoders(data, FRAMEWORK, config, levels, folder)
 chapter.tell(comparison)

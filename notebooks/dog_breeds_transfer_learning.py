@@ -31,7 +31,7 @@ from competition import blend, cross_validate, recipe, write_submission
 from competition.explain import chapter
 from competition.notebook import pick
 
-data, weights = chapter.dogs()
+data, weights = chapter.dogs(most_breeds=8, most_photos=32)
 
 # %% [markdown]
 # ## The data first
@@ -72,8 +72,8 @@ tuned = dataclasses.replace(
     base,
     name="tuned",
     n_folds=pick(5, 3),
-    epochs=pick(base.epochs, 1),
-    image_size=pick(base.image_size, 96 if weights else base.image_size),
+    epochs=pick(base.epochs, 2),
+    image_size=pick(base.image_size, 160 if weights else base.image_size),
     views=("identity",),
     device="auto",
 )

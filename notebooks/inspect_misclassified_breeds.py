@@ -29,7 +29,7 @@ from competition.explain import chapter
 from competition.explain.run_backend import open_backend
 from competition.notebook import pick
 
-data, weights = chapter.dogs(most_breeds=12)
+data, weights = chapter.dogs(most_breeds=16, like="terrier")
 
 # %% [markdown]
 # ## A model to inspect

@@ -108,7 +108,7 @@ show(
 # %%
 from pathlib import Path
 
-from competition.explain.ascent import DreamConfig
+from competition.explain.dream import DreamConfig
 from competition.explain.verbs import dream_on, output_to
 
 layer = depths[-2].name

@@ -54,11 +54,15 @@ __all__ = [
 ]
 
 
-def dogs(most_breeds: int = 10, most_photos: int = 40) -> tuple[CompetitionData, Path | None]:
+def dogs(most_breeds: int = 10, most_photos: int = 40, like: str = "") -> tuple[CompetitionData, Path | None]:
     """The competition's data where they can be found, else the embedded sample; and a folder of weights, or None.
 
-    In short mode the real data are cut down to some breeds and photos, of which a fifth of the training photos more
-    stand in for the test photos.
+    In short mode the real data are cut down to some breeds and photos.
+
+    Args:
+        most_breeds: in short mode.
+        most_photos: training photos of each breed, in short mode.
+        like: part of the names of the breeds that come first then: breeds that look alike are confused.
     """
     from competition.data.sample import draw_sample
     from competition.environment import cache_folder
@@ -72,7 +76,7 @@ def dogs(most_breeds: int = 10, most_photos: int = 40) -> tuple[CompetitionData,
     if is_drawing(data):
         tell("**The competition's photos are not here: the embedded sample stands in. It is a drawing.**")
     elif short():
-        data = few_breeds(data, most_breeds, most_photos)
+        data = few_breeds(data, most_breeds, most_photos, like)
         tell(f"Short mode: {len(data.classes)} breeds, {len(data.train)} training photos.")
     folders = local_folders()
     if not folders:
@@ -80,9 +84,10 @@ def dogs(most_breeds: int = 10, most_photos: int = 40) -> tuple[CompetitionData,
     return data, folders[0].parent if folders else None
 
 
-def few_breeds(data: CompetitionData, breeds: int, photos: int) -> CompetitionData:
-    """The first breeds, with at most so many training photos each, and as many test photos as there are breeds."""
-    classes = data.classes[:breeds]
+def few_breeds(data: CompetitionData, breeds: int, photos: int, like: str = "") -> CompetitionData:
+    """Some breeds, those of a kind first, with at most so many training photos each; five test photos for each."""
+    by_kind = sorted(data.classes, key=lambda name: like not in name)
+    classes = tuple(sorted(by_kind[:breeds]))
     train = [photo for name in classes for photo in [item for item in data.train if item.breed == name][:photos]]
     return dataclasses.replace(
         data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,9 @@ def train_fold(
     job: Job, *, test: bool, save_every: float, callbacks: Sequence[Any], epoch_hooks: Sequence[EpochHook]
 ) -> FoldResult:
     """Train, predict and finish a fold; see ``learner.fit_fold``."""
+    # An earlier fold's learner is a circle of references; its readers must be gone before new processes are forked,
+    # which would otherwise collect it themselves and complain that its readers are not their children.
+    gc.collect()
     if job.config.threads:
         torch.set_num_threads(job.config.threads)
     model = build_model(job)
