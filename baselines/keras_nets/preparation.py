@@ -12,9 +12,7 @@ from keras import ops
 from baselines.adapter import set_dropout
 from baselines.fit_config import FitConfig
 from baselines.keras_nets.optimisers import is_kernel, make_optimiser
-
-# Weights of the losses of several outputs, the logits first (Szegedy et al. 2015, section 5).
-AUX_WEIGHT = 0.3
+from baselines.specs import AUX_LOSS_WEIGHT
 
 
 class SmoothedCrossEntropy(keras.losses.Loss):
@@ -70,7 +68,7 @@ def compile_model(model: keras.Model, config: FitConfig, half: str = "") -> None
     if count > 1:
         options |= {
             "loss": [loss] * count,
-            "loss_weights": [1.0] + [AUX_WEIGHT] * (count - 1),
+            "loss_weights": [1.0] + [AUX_LOSS_WEIGHT] * (count - 1),
             "metrics": [metrics] + [[] for _ in range(count - 1)],
         }
     # XLA takes longer to compile a small network than it saves, and on a CPU its steps are slower.
