@@ -39,6 +39,8 @@ class AscentConfig:
         zoom: a random view shows between 1 - zoom and 1 + zoom times the network's field of view.
         views: random views that each step averages over.
         total_variation: weight of the picture's total variation, subtracted; in units of the gradient's own size.
+        decay: pull of the numbers towards grey at every step, as a share of ``rate``; without it the coarsest waves
+            grow until all is black or white.
         decorrelate: paint in ImageNet's decorrelated colours (3-channel networks).
         deviation: of the noise it starts from.
         seed: of the noise and the views.
@@ -57,6 +59,7 @@ class AscentConfig:
     zoom: float = 0.1
     views: int = 1
     total_variation: float = 0.4
+    decay: float = 0.3
     decorrelate: bool = True
     deviation: float = 0.01
     seed: int = 0
@@ -72,6 +75,7 @@ class AscentConfig:
             "zoom": (0 <= self.zoom < 1, "at least 0 and below 1"),
             "views": (self.views >= 1, "1 or more"),
             "total_variation": (self.total_variation >= 0, "0 or more"),
+            "decay": (self.decay >= 0, "0 or more"),
             "deviation": (self.deviation >= 0, "0 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
@@ -100,10 +104,10 @@ class Ascent:
 
 
 class Adam:
-    """Adam (Kingma and Ba, 2015), upwards."""
+    """Adam (Kingma and Ba, 2015), upwards, with decoupled decay (Loshchilov and Hutter, 2019)."""
 
-    def __init__(self, rate: float) -> None:
-        self._rate, self._step = rate, 0
+    def __init__(self, rate: float, decay: float = 0.0) -> None:
+        self._rate, self._decay, self._step = rate, decay, 0
         self._mean: np.ndarray | float = 0.0
         self._square: np.ndarray | float = 0.0
 
@@ -114,7 +118,8 @@ class Adam:
         self._square = 0.999 * self._square + 0.001 * gradient**2
         mean = self._mean / (1 - 0.9**self._step)
         root = np.sqrt(self._square / (1 - 0.999**self._step))
-        return np.asarray(numbers + self._rate * mean / (root + 1e-12), dtype=np.float32)
+        kept = (1 - self._rate * self._decay) * numbers
+        return np.asarray(kept + self._rate * mean / (root + 1e-12), dtype=np.float32)
 
 
 def ascend(
@@ -188,7 +193,7 @@ class _Painter:
         self._colours = canvas.colour_matrix(self.backend.input_shape[2], decorrelate=self.config.decorrelate)
         self._parameters = self._sized(*self.size)
         self._numbers = self._parameters.start(self._rng, self.config.deviation)
-        self._adam = Adam(self.config.rate)
+        self._adam = Adam(self.config.rate, self.config.decay)
         self._done = 0
 
     def _sized(self, height: int, width: int) -> canvas.Parameters:
@@ -200,7 +205,7 @@ class _Painter:
         latent = canvas.resize(self._parameters.latent(self._numbers), height, width)
         self._parameters = self._sized(height, width)
         self._numbers = self._parameters.numbers(latent)
-        self._adam = Adam(self.config.rate)
+        self._adam = Adam(self.config.rate, self.config.decay)
 
     def image(self) -> np.ndarray:
         """The picture as it is now."""

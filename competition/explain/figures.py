@@ -6,6 +6,7 @@ shows a returned figure by itself, ``save`` writes it as PNG.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,17 +119,33 @@ def wrapped(panels: Sequence[Panel], columns: int) -> list[list[Panel | None]]:
     return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
 
 
-def picture_figure(image: np.ndarray, title: str = "", below: str = "", *, longest: float = 11.0) -> Figure:
-    """One large picture (a sheet of filters, a grid of maps, a dream) under its title; at least a pixel per pixel."""
+def picture_figure(
+    image: np.ndarray, title: str = "", below: str = "", *, beside: np.ndarray | None = None, longest: float = 11.0
+) -> Figure:
+    """One large picture (a sheet of filters, a grid of maps) under its title; at least a pixel per pixel.
+
+    Args:
+        image: (h, w, 1 or 3) in [0, 1].
+        title: above it.
+        below: under it, wrapped.
+        beside: a picture that it belongs to, drawn small at its left.
+        longest: side in inches that it may have.
+    """
     height, width = image.shape[:2]
-    scale = min(longest, max(4.0, max(height, width) / 90)) / max(height, width)
-    figure = new_figure(max(3.2, width * scale), height * scale + 0.35 * bool(title) + 0.25 * bool(below))
-    axes = figure.add_subplot()
+    scale = min(longest, max(5.0, max(height, width) / 90)) / max(height, width)
+    wide, left = max(3.2, width * scale), 0.0 if beside is None else 2.2
+    lines = textwrap.wrap(below, int(13 * (wide + left)))
+    figure = new_figure(wide + left, height * scale + 0.35 * bool(title) + 0.2 * len(lines))
+    if beside is None:
+        axes = figure.add_subplot()
+    else:
+        small, axes = figure.subplots(1, 2, width_ratios=(left, wide))
+        _draw(small, Panel(beside))
+        small.set_anchor("N")
     _draw(axes, Panel(image))
-    if title:
-        axes.set_title(title.replace("$", r"\$"), fontsize=11, color=INK, loc="left")
-    if below:
-        axes.set_xlabel(below.replace("$", r"\$"), fontsize=9, color=SOFT)
+    axes.set_anchor("NW")
+    axes.set_title(title.replace("$", r"\$"), fontsize=11, color=INK, loc="left")
+    figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=9, color=SOFT, x=0.01, ha="left")
     return figure
 
 
@@ -195,7 +212,8 @@ def embedding_figure(
         chosen = points[of == breed]
         if len(chosen):
             axes.scatter(chosen[:, 0], chosen[:, 1], s=13, color=colours[index % len(colours)], linewidths=0, zorder=2)
-            _name(axes, chosen, breed)
+    for breed, place in label_places(points, of, shown).items():
+        _name(axes, place, breed)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -204,10 +222,24 @@ def embedding_figure(
     return figure
 
 
-def _name(axes: Axes, points: np.ndarray, breed: str) -> None:
+def label_places(points: np.ndarray, labels: np.ndarray, shown: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Where the names of breeds stand: at the median of their points, moved down where another name stands already."""
+    width, height = 0.2 * np.ptp(points[:, 0]), 0.026 * np.ptp(points[:, 1])
+    medians = {breed: np.median(points[labels == breed], axis=0) for breed in shown if (labels == breed).any()}
+    places: dict[str, tuple[float, float]] = {}
+    for breed in sorted(medians, key=lambda name: -medians[name][1]):
+        x, y = map(float, medians[breed])
+        while any(
+            abs(x - other_x) < width and abs(y - other_y) < 0.99 * height for other_x, other_y in places.values()
+        ):
+            y -= height / 4
+        places[breed] = (x, y)
+    return places
+
+
+def _name(axes: Axes, place: tuple[float, float], breed: str) -> None:
     from matplotlib.patheffects import withStroke
 
-    x, y = np.median(points, axis=0)
     halo = [withStroke(linewidth=2.5, foreground="white")]
     text = breed.replace("_", " ").replace("$", r"\$")
-    axes.text(x, y, text, fontsize=8.5, ha="center", color=INK, fontweight="bold", path_effects=halo, zorder=3)
+    axes.text(*place, text, fontsize=8.5, ha="center", color=INK, fontweight="bold", path_effects=halo, zorder=3)

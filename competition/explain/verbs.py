@@ -227,7 +227,8 @@ def show_activations(
     height, width, channels = find_layer(backend, chosen).shape
     scale = "one scale for all" if together else "each channel on its own scale"
     below = f"{channels} channels of {height} x {width} for {name}; {scale}"
-    return output.figure(f"activations-{Path(name).stem}-{chosen}", figures.picture_figure(grid, chosen, below))
+    figure = figures.picture_figure(grid, chosen, below, beside=image)
+    return output.figure(f"activations-{Path(name).stem}-{chosen}", figure)
 
 
 def show_embedding(

@@ -93,7 +93,7 @@ def test_class_ascent_beats_every_image(run: Path) -> None:
         found = ascend(
             backend,
             ClassObjective(backend, name),
-            AscentConfig(steps=60, jitter=0, zoom=0, rate=0.2, octaves=1, total_variation=0),
+            AscentConfig(steps=60, jitter=0, zoom=0, rate=0.2, octaves=1, total_variation=0, decay=0),
         )
         assert found.values[-1] > logits[:, index].max() + 1
         assert backend.logits(found.image[None]).argmax() == index

@@ -12,7 +12,7 @@ from competition.explain.objectives import ClassObjective, LayerObjective, chann
 from tests.explain.fake_backend import FakeBackend
 from tests.explain.test_canvas import numerical
 
-STILL = AscentConfig(jitter=0, zoom=0, steps=300, rate=0.3, octaves=1, total_variation=0)
+STILL = AscentConfig(jitter=0, zoom=0, steps=300, rate=0.3, octaves=1, total_variation=0, decay=0)
 
 
 @pytest.mark.parametrize("space", ["frequency", "pixel"])

@@ -166,6 +166,16 @@ def test_sheet_has_a_panel_per_picture() -> None:
         figures.sheet([])
 
 
+def test_names_on_a_map_do_not_cover_one_another() -> None:
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(30, 2)), rng.normal(size=(30, 2)), rng.normal((40, 60), 1, (5, 2))])
+    labels = np.array(["a"] * 30 + ["b"] * 30 + ["c"] * 5)
+    places = figures.label_places(points, labels, ["a", "b", "c", "absent"])
+    assert set(places) == {"a", "b", "c"}
+    assert abs(places["a"][1] - places["b"][1]) >= 0.025 * np.ptp(points[:, 1])
+    np.testing.assert_allclose(places["c"], np.median(points[60:], axis=0))  # alone there: not moved
+
+
 def test_names_become_file_names() -> None:
     assert verbs.safe("../a b/c: d") == "a-b-c-d"
     assert verbs.safe("柴犬") == "picture"
