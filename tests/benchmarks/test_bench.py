@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from competition.data.layout import CompetitionData, Photo
 from competition.data.similar import find_candidates
 from competition.errors import DataError, UsageError
 from tests.benchmarks import __main__ as runner
-from tests.benchmarks import material, tables
+from tests.benchmarks import material, scaling, tables
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn, machine, short
 
 
@@ -185,3 +187,26 @@ def test_collages_fill_up_the_photos_and_are_no_duplicates(few):
             thumbnails.append(np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BOX)))
     assert len(find_candidates(np.stack(thumbnails))) <= 3
     assert len(material.many_photos(few, 4).train) == 4
+
+
+def test_exponents_are_slopes_of_logarithms():
+    sizes = (1_000, 5_000, 10_000, 20_000)
+    assert scaling.exponent(sizes, [3e-4 * n for n in sizes]) == pytest.approx(1)
+    assert scaling.exponent(sizes, [2e-9 * n**2 for n in sizes]) == pytest.approx(2)
+    with pytest.raises(ValueError, match="two sizes"):
+        scaling.exponent(sizes[:1], [1.0])
+
+
+def test_processor_seconds_count_this_process_and_its_children():
+    busy = "import time\nwhile time.process_time() < 0.2: pass"
+    assert scaling.processor_seconds(lambda: subprocess.run([sys.executable, "-c", busy], check=True)) >= 0.19
+    assert scaling.processor_seconds(lambda: time.sleep(0.05)) < 0.05
+
+
+def test_the_scaling_page_has_a_row_a_step():
+    found = {size: {step: size / 1000 for step in scaling.STEPS} for size in (1_000, 5_000)}
+    text = scaling.page(found, {"processor": "a processor", "cores": 2}, "2026-11-20")
+    for step in scaling.STEPS:
+        assert f"| {step} | 1.00 | 5.00 | 1.00 | 1.00 |" in text
+    assert "a processor, 2 cores, 2026-11-20" in text
+    assert "{" not in text
