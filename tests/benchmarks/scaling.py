@@ -3,8 +3,8 @@
     python -m tests.benchmarks.scaling --data DATA --weights WEIGHTS
 
 Features of the photos are computed once and kept in the cache. Times are processor seconds (all processes together) on
-one thread, so that other work on the machine weighs little. About four minutes on two quiet cores, features not counted; what is
-measured is kept in ``--figures``.
+one thread, so that other work on the machine weighs little. About four minutes on two quiet cores, features not
+counted; what is measured is kept in ``--figures``.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def test_processor_seconds_count_this_process_and_its_children():
 
 
 def test_the_scaling_page_has_a_row_a_step():
-    found = {size: {step: size / 1000 for step in scaling.STEPS} for size in (1_000, 5_000)}
+    found = {size: dict.fromkeys(scaling.STEPS, size / 1000) for size in (1_000, 5_000)}
     text = scaling.page(found, {"processor": "a processor", "cores": 2}, "2026-11-20")
     for step in scaling.STEPS:
         assert f"| {step} | 1.00 | 5.00 | 1.00 | 1.00 |" in text
