@@ -5,7 +5,12 @@ EXTRAS ?= test
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types wheel clean
+.PHONY: help demo test test-slow notebooks kernels lint format types wheel clean
+
+# Real data and weights for tests and notebooks, where there are any; without them the stand-ins are used and said.
+SHARED ?= $(or $(DOGBREED_SHARED),../shared)
+REAL   := $(if $(wildcard $(SHARED)/data),DOGBREED_DATASETS=$(abspath $(SHARED)/data) \
+          DOGBREED_DATA=$(abspath $(SHARED)/data/dog-breed-identification.zip) DOGBREED_WEIGHTS=$(abspath $(SHARED)/weights))
 
 help:            ## list these targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -27,6 +32,12 @@ test: $(VENV)/.installed-$(EXTRAS)   ## the test suite
 
 test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
 	$(BIN)/python -m pytest -m slow
+
+notebooks: $(VENV)/.installed-keras,notebooks   ## execute all notebooks (NAMES="a b", SHORT=1, CHECK=1)
+	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) $(if $(SHORT),--short) $(if $(CHECK),--check)
+
+kernels: $(VENV)/.installed-$(EXTRAS)   ## write the generated files of kernels/ again
+	$(BIN)/dogbreed kernel build
 
 lint: $(VENV)/.installed-dev   ## ruff: lint and format
 	$(BIN)/ruff check .

@@ -286,7 +286,7 @@ def channel_images(backend: Backend, layers: Sequence[str], channels: int = 3, s
     from competition.explain.ascent import AscentConfig, ascend_channel
     from competition.explain.figures import Panel, sheet
 
-    config = AscentConfig(steps=steps or pick(192, 40), size=min(backend.input_shape[0], 128))
+    config = AscentConfig(steps=steps or pick(192, 20), size=min(backend.input_shape[0], 128))
     rows = [
         [Panel(ascend_channel(backend, name, number, config), name, f"channel {number}") for number in range(channels)]
         for name in layers
@@ -313,7 +313,7 @@ def deletion_figure(backend: Backend, images: np.ndarray, labels: Sequence[str],
     target = class_target(backend.classes, list(labels))
     maps = {method: heat(backend, pixels, target, method) for method in methods}
     maps["random"] = np.random.default_rng(0).random(pixels.shape[:3], dtype=np.float32)
-    found = {name: deletion(backend, pixels, target, heat_map) for name, heat_map in maps.items()}
+    found = {name: deletion(backend, pixels, target, heat_map, steps=pick(20, 10)) for name, heat_map in maps.items()}
     lines = {name: (curve.shares.tolist(), curve.values.mean(axis=0).tolist()) for name, curve in found.items()}
     return curves_figure(lines, "share of the pixels that are blanked", "probability of the class")
 

@@ -93,7 +93,7 @@ show(
 
 # %%
 show(
-    pictures.class_images(backend, data.classes[: pick(6, 4)], steps=pick(256, 64)),
+    pictures.class_images(backend, data.classes[: pick(6, 4)], steps=pick(256, 40)),
     "Pictures that make the network surest of a breed.",
 )
 
@@ -129,14 +129,17 @@ chapter.picture(dreamt, f"A photo, changed so that the layer {layer} answers mor
 # | integrated gradients | pixels: gradients added up on the way from black to the photo |
 
 # %%
-chosen = [next(item for item in data.train if item.breed == name) for name in data.classes[:4]]
+chosen = [next(item for item in data.train if item.breed == name) for name in data.classes[: pick(6, 3)]]
 images = np.stack(
     [(square_input(read_photo(item.path), backend.input_shape) * 255).astype(np.uint8) for item in chosen]
 )
-methods = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "integrated-gradients")
+methods = pick(
+    ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "integrated-gradients"),
+    ("gradcam", "hirescam", "layercam", "eigencam"),
+)
 show(
     pictures.heat_maps(backend, images, [item.breed for item in chosen], methods),
-    "Photos, and what speaks for their breed by six methods.",
+    "Photos, and what speaks for their breed by several methods.",
 )
 
 # %% [markdown]
@@ -147,7 +150,12 @@ show(
 
 # %%
 show(
-    pictures.deletion_figure(backend, images, [item.breed for item in chosen], ("gradcam", "layercam", "eigencam")),
+    pictures.deletion_figure(
+        backend,
+        images,
+        [item.breed for item in chosen],
+        pick(("gradcam", "layercam", "eigencam"), ("gradcam", "eigencam")),
+    ),
     "Probability of the breed while the hottest pixels are blanked, mean over the photos above.",
 )
 
