@@ -145,3 +145,5 @@ def _claims(outcome: Outcome) -> Iterable[Claim]:
         yield Claim(f"loader, {size}: kit (light) over bare Pillow decoding", bare, 0.85)
         bare = outcome.ratio(case, "kit, light", "bare, OpenCV")
         yield Claim(f"loader, {size}: kit (light) over bare OpenCV decoding", bare, 0.85)
+        bare = outcome.ratio(case, "kit, light, from the cache", "bare, Pillow")
+        yield Claim(f"loader, {size}: kit (light) from its cache over bare Pillow decoding", bare, 0.85)
