@@ -118,7 +118,7 @@ def _short(value: float | None) -> str:
 def _charts(runs: Sequence[Run]) -> list[Chart]:
     """Curves of all runs over each other."""
     wanted = (
-        ("valid_accuracy", "validation accuracy", "On the validation images, which choose the best epoch."),
+        ("valid_accuracy", "validation accuracy, %", "On the validation images, which choose the best epoch."),
         ("valid_loss", "validation loss (nats)", "Plain cross-entropy, the same for every run."),
         ("train_loss", "training loss", "What is minimised: with smoothing, penalties and auxiliary heads."),
         ("rate", "learning rate, thousandths", "Of the epoch's last step."),
@@ -133,15 +133,15 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
         _line(run, place, tuple(np.cumsum(run.column("seconds")).tolist()), "valid_accuracy")
         for place, run in enumerate(runs)
     ]
-    svg = lines_chart(timed, "seconds of training", "validation accuracy")
+    svg = lines_chart(timed, "seconds of training", "validation accuracy, %")
     if svg is not None:
         charts.insert(2, Chart(svg, "The same accuracy against the time it took, on the device in the table."))
     return charts
 
 
 def _line(run: Run, place: int, x: tuple[float, ...], column: str) -> Series:
-    # A rate of 0.0005 would need more room than the axis has.
-    unit = 1000 if column == "rate" else 1
+    # Numbers like 0.0005 would need more room than the axis has.
+    unit = {"rate": 1000, "valid_accuracy": 100}.get(column, 1)
     y = tuple(unit * value for value in run.column(column))
     return Series(f"{run.letter}  {run.name}, {run.dataset}", x, y, _style(place))
 
