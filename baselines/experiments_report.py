@@ -176,9 +176,9 @@ def _overfitting(groups: Sequence[Group]) -> str:
     if widest == narrowest:
         return ""
     return (
-        f"Training accuracy runs ahead of test accuracy most with `{widest}` ({100 * gaps[widest]:+.2f} points) and "
-        f"least with `{narrowest}` ({100 * gaps[narrowest]:+.2f}). Figures are of the epoch with the lowest validation "
-        "loss, not of the last one."
+        f"Training minus test accuracy, the sign of over-fitting, is largest with `{widest}` "
+        f"({100 * gaps[widest]:+.2f} points) and smallest with `{narrowest}` ({100 * gaps[narrowest]:+.2f}). Figures are "
+        "of the epoch with the lowest validation loss, not of the last one."
     )
 
 

@@ -1,4 +1,7 @@
-"""Studies: what they declare, that they resume, run side by side and may diverge; the text is true to the numbers."""
+"""Studies: what they declare, that they resume, run side by side and may diverge; the text is true to the numbers.
+
+Worker processes take seconds to start, so that test is slow: ``pytest -m slow tests/baselines/test_experiments.py``.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,13 @@ TINY = Study(
 
 @pytest.fixture(autouse=True)
 def _no_pictures_of_trials(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pictures of every single run take longer than its training; one test keeps them."""
-    from baselines import evaluate
+    """Pictures take longer than the training: those of the runs are tested elsewhere, those of a study in one test."""
+    from baselines import evaluate, experiments_report
 
+    monkeypatch.setattr(evaluate, "draw_run", lambda *arguments: None)
     if "continued" not in request.node.name:
-        monkeypatch.setattr(evaluate, "draw_run", lambda *arguments: None)
+        for name in ("draw_accuracy", "draw_curves", "_write_board"):
+            monkeypatch.setattr(experiments_report, name, lambda *arguments: None)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -112,6 +117,7 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch, capsys) -> None:
     assert len(calls) == 5
 
 
+@pytest.mark.slow
 def test_trials_run_side_by_side_are_those_of_one_process(tmp_path) -> None:
     alone = run_study(TINY, tmp_path / "alone")
     together = run_study(TINY, tmp_path / "together", jobs=2)
