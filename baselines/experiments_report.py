@@ -177,8 +177,8 @@ def _overfitting(groups: Sequence[Group]) -> str:
         return ""
     return (
         f"Training minus test accuracy, the sign of over-fitting, is largest with `{widest}` "
-        f"({100 * gaps[widest]:+.2f} points) and smallest with `{narrowest}` ({100 * gaps[narrowest]:+.2f}). Figures are "
-        "of the epoch with the lowest validation loss, not of the last one."
+        f"({100 * gaps[widest]:+.2f} points) and smallest with `{narrowest}` ({100 * gaps[narrowest]:+.2f}). Figures "
+        "are of the epoch with the lowest validation loss, not of the last one."
     )
 
 
