@@ -106,27 +106,35 @@ def _looked_at(path: Path) -> int:
 def _seconds_of_embedding(data: CompetitionData, blocks: list[Block], config: ProbeConfig) -> float:
     """Two batches through every backbone, the second one measured; blocks that are in the cache cost nothing."""
     device = pick_device(config.device)
-    precision = pick_precision(config.precision, device)
-    readable = [photo for photo in data.train[: 4 * config.batch_size] if _looked_at(photo.path)]
-    photos, total = readable[: 2 * config.batch_size], 0.0
     waiting = {split: [b for b in blocks if cached(part, b, config) is None] for split, part in _splits(data).items()}
-    renderings = list(dict.fromkeys(block.rendering for block in waiting["train"]))
-    if not renderings or len(photos) < 2:
+    todo = waiting["train"] or waiting["test"]
+    batch = config.batch_size if device.type == "cuda" else min(32, config.batch_size)  # a CPU gains nothing from more
+    photos = [photo for photo in data.train[: 4 * batch] if _looked_at(photo.path)][: 2 * batch]
+    if not todo or not photos:
         return 0.0
-    half = max(1, len(photos) // 2)
-    start = time.monotonic()
-    batches = [
-        dict(zip(renderings, p, strict=True)) for p in read_batches(_Renderings(photos, renderings), half, device)
-    ]
-    reading = (time.monotonic() - start) / len(photos)
-    for block in waiting["train"]:
-        model = _load(block.backbone, device, precision)
-        with torch.inference_mode():
-            for batch in batches[:2]:
-                start = time.monotonic()
-                _forward(model, batch[block.rendering].to(device), block.view.flip)
-        total += (time.monotonic() - start) / len(batches[:2][-1][block.rendering])
-    return (total + reading) * sum(len(part) for split, part in _splits(data).items() if waiting[split])
+    renderings = list(dict.fromkeys(block.rendering for block in todo))
+    pictures, start = _Renderings(photos, renderings), time.monotonic()
+    batches = [dict(zip(renderings, p, strict=True)) for p in read_batches(pictures, max(1, len(photos) // 2), device)]
+    once = (time.monotonic() - start) / len(photos)
+    forward: dict[tuple[str, int], float] = {}  # a mirror image costs what the picture costs
+    for block in todo:
+        kind = (block.backbone.name, block.rendering.size)
+        if kind not in forward:
+            forward[kind] = _seconds_of_a_pass(block, batches, device, pick_precision(config.precision, device))
+        once += forward[kind]
+    return once * sum(len(part) for split, part in _splits(data).items() if waiting[split])
+
+
+def _seconds_of_a_pass(block: Block, batches: list[Any], device: torch.device, precision: torch.dtype) -> float:
+    """Wall time of a photo's forward pass; the first batch warms up."""
+    model = _load(block.backbone, device, precision)
+    seconds = 0.0
+    with torch.inference_mode():
+        for batch in batches[:2]:
+            start = time.monotonic()
+            features = _forward(model, batch[block.rendering].to(device), block.view.flip)
+            seconds = (time.monotonic() - start) / len(features)
+    return seconds
 
 
 def _splits(data: CompetitionData) -> dict[str, Any]:

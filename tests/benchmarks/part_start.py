@@ -20,7 +20,8 @@ def measure(setup: Setup) -> Outcome:
     """Each in a process of its own."""
     outcome = Outcome("help", "start of the command")
     ways = {name: (lambda code=code: seconds_of(lambda: _run(code))) for name, code in WAYS.items()}
-    for name, seconds in in_turn(ways, max(setup.rounds, 7)).items():
+    rounds = max(setup.rounds, 7) if setup.scale == 1 else setup.rounds
+    for name, seconds in in_turn(ways, rounds).items():
         outcome.figures.append(figure("a process", name, "s", seconds))
     for name in ("dogbreed --help", "import competition"):
         outcome.claims.append(Claim(name, outcome.median("a process", name), 0.3, False, "s"))
