@@ -82,11 +82,11 @@ def compare_autoencoders(
     """
     if len(set(levels)) != len(levels) or not levels:
         raise UsageError(f"noise levels {list(levels)}: name at least one, each once")
-    rows, gallery = [], []
     clean = shown_images(data)
+    rows, gallery = [], [("original", clean)]
     for level in levels:
         noisy = with_noise(clean, level, np.random.default_rng([config.seed, 4]))
-        gallery.append((f"noise {level:g}" if level else "original", noisy))
+        gallery += [(f"noise {level:g}", noisy)] if level else []
         for kind in kinds:
             chosen = dataclasses.replace(config, noise=level)
             run = folder / f"{kind}-noise-{level:g}"
