@@ -183,7 +183,7 @@ def predict(
     logits = []
     try:
         for batch, _ in in_order(Part(images, np.zeros(len(images), np.int64)), batch_size):
-            logits.append(model(normalise(torch.from_numpy(batch).to(where)).contiguous()).float().cpu().numpy())
+            logits.append(model(normalise(torch.tensor(batch).to(where)).contiguous()).float().cpu().numpy())
     finally:
         model.train(training)
     return np.concatenate(logits)

@@ -88,7 +88,7 @@ class _Tensors:
 
 
 class _InOrder:
-    """A part in order as tensors; nothing is copied."""
+    """A part in order as tensors, copied batch by batch: arrays read from files may be read-only."""
 
     def __init__(self, part: Part, size: int) -> None:
         self.part, self.size = part, size
@@ -98,7 +98,7 @@ class _InOrder:
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in in_order(self.part, self.size):
-            yield torch.from_numpy(images), torch.from_numpy(labels)
+            yield torch.tensor(images), torch.tensor(labels)
 
 
 class Rates(KitCallback):

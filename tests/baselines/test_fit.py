@@ -353,6 +353,15 @@ def test_a_loss_that_is_no_number_ends_it_in_one_line(data: Dataset, tmp_path: P
         train(mlp(), data, tmp_path, optimiser="sgd", lr=1e30)
 
 
+@pytest.mark.filterwarnings("error:.*not writable")
+def test_images_that_are_read_only_are_fine(tmp_path: Path) -> None:
+    data = quarters()
+    for part in (data.train, data.valid, data.test):
+        part.images.setflags(write=False)
+        part.labels.setflags(write=False)
+    train(mlp(), data, tmp_path, epochs=1)
+
+
 def test_a_new_folder_is_found_for_each_run(data: Dataset, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("mlp-pytorch-quarters", "mlp-pytorch-quarters-2"):
