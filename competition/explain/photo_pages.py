@@ -178,7 +178,7 @@ def _typical(gallery: Gallery, breed: int) -> list[Tile]:
     rows = found.of_breed(breed)[::-1]
     rows = rows[found.predicted[rows] == breed][:TYPICAL]
     sure = (f"{percent(found.probabilities[row, breed])}" for row in rows)
-    return [gallery.plain(int(row), Line("sure", text, "given")) for row, text in zip(rows, sure, strict=True)]
+    return [gallery.plain(int(row), Line("", text)) for row, text in zip(rows, sure, strict=True)]
 
 
 def breed_page(gallery: Gallery, breed: int, others: dict[int, str]) -> dict[str, Any]:
