@@ -28,12 +28,17 @@ def shown_images(data: Dataset) -> np.ndarray:
 
 
 def draw_run(found: Reconstruction, data: Dataset, config: ReconstructConfig, folder: Path) -> None:
-    """Write ``gallery.png`` (originals, noisy ones, results) and ``latent.png`` (the middle in two dimensions)."""
+    """Write ``gallery.png`` (originals, noisy ones, results) and ``latent.png`` (the middle in two dimensions).
+
+    A map that is there already stays: the folder belongs to one training, and t-SNE takes longer than all the rest.
+    """
     clean = shown_images(data)
     noisy = with_noise(clean, config.noise, np.random.default_rng([config.seed, 4]))
     rows = [("original", clean), *([(f"noise {config.noise:g}", noisy)] if config.noise else [])]
     rows.append((f"{found.kind}, {found.metrics['psnr']:.1f} dB", found.trainer.reconstruct(noisy)))
     save_rows(folder / "gallery.png", rows)
+    if (folder / "latent.png").is_file():
+        return
     images, labels = data.test.images[:_MAPPED], data.test.labels[:_MAPPED]
     points, way = flattened(in_batches(found.trainer.encode, pixels(images)))
     title = f"{found.spec.latent} numbers of the {found.kind} autoencoder, {way}"
