@@ -37,7 +37,7 @@ _FETCHING: tuple[tuple[re.Pattern[str], Callable[[Keywords], bool]], ...] = (
 )
 _SHELL = re.compile(r"\b(pip3?\s+install|conda\s+install|curl\s|wget\s|git\s+clone|apt(-get)?\s+install)")
 _MAGIC = re.compile(r"^\s*[!%].*$", re.MULTILINE)
-_ELSEWHERE = re.compile(r"^(/home/|/Users/|/root/|/mnt/|/content/|~/|[A-Za-z]:[\\/])")
+_ELSEWHERE = re.compile(r"^(/(home|Users|root|mnt|content)/|~/|[A-Za-z]:[\\/])")
 _WRITING = re.compile(
     r"(^|\.)(to_csv|to_parquet|to_json|write_text|write_bytes|mkdir|savez?|savefig|imwrite|copy2?|move)$"
 )

@@ -111,11 +111,11 @@ print("child", subprocess.run([sys.executable, "-c", child], stderr=subprocess.D
 @pytest.mark.parametrize(
     ("hidden", "left", "path", "gone"),
     [
-        ("/work/kit", "/work/kit/.venv", "/work/kit/setup.cfg", True),
-        ("/work/kit", "/work/kit/.venv", "/work/kit/.venv/lib/numpy.py", False),
+        ("/code/kit", "/code/kit/.venv", "/code/kit/setup.cfg", True),
+        ("/code/kit", "/code/kit/.venv", "/code/kit/.venv/lib/numpy.py", False),
         ("/env/site/competition", "/env", "/env/site/competition/files.py", True),
         ("/env/site/competition", "/env", "/env/site/competitions.py", False),
-        ("/work/kit", "/elsewhere", "/work/kitten", False),
+        ("/code/kit", "/elsewhere", "/code/kitten", False),
     ],
 )
 def test_the_innermost_folder_decides_what_is_hidden(
