@@ -100,7 +100,8 @@ def compare_autoencoders(
             rows.append({"kind": kind, "noise": level, **found.metrics})
             gallery.append((f"{kind}, {found.metrics['psnr']:.1f} dB", found.trainer.reconstruct(noisy)))
     write_csv(folder / "comparison.csv", _COLUMNS, [[row[key] for key in _COLUMNS] for row in rows])
-    images = f"{data.name}, {framework}, {config.epochs} epochs"
+    limit = f"{config.train_limit:,} training images, " if config.train_limit else ""
+    images = f"{data.name}, {framework}, {limit}{config.epochs} epochs"
     save_rows(folder / "gallery.png", gallery, f"{images}: what comes back")
     table = comparison_table(rows)
     write_text(folder / "comparison.md", f"# Autoencoders on {images}\n\n{table}\n\n![gallery](gallery.png)\n")
