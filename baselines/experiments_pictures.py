@@ -37,6 +37,8 @@ def draw_accuracy(path: Path, groups: Sequence[Group], study: Study) -> None:
 
 def draw_curves(path: Path, groups: Sequence[Group], runs: Path) -> None:
     """Validation loss and accuracy over the epochs, mean over seeds, for the runs that lie here."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     for place, group in enumerate([group for group in groups if group.values][:_MOST]):
@@ -56,7 +58,7 @@ def draw_curves(path: Path, groups: Sequence[Group], runs: Path) -> None:
     right.set(xlabel="epoch", ylabel="validation accuracy")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, frameon=False)

@@ -73,12 +73,14 @@ def save_lines(
     path: Path, series: Mapping[str, Sequence[float]], x_label: str, y_label: str, title: str = "", log: bool = False
 ) -> None:
     """Write a line chart; every series counts from 1."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(6, 3.6)
     axes = figure.add_subplot()
     for name, values in series.items():
         axes.plot(range(1, len(values) + 1), values, marker="o" if len(values) <= 30 else "", ms=3, label=name)
     axes.set(xlabel=x_label, ylabel=y_label, title=title, yscale="log" if log else "linear")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     save(figure, path)
