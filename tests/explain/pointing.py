@@ -1,36 +1,37 @@
-"""Does a map point at the animal? Measured on the embedded sample, which knows where its animals are.
+"""Does Grad-CAM point at the animal? Measured on the embedded sample, which knows where its animals are.
 
-From the root of a checkout, with a run on the sample (``dogbreed data sample``, ``dogbreed run --data SAMPLE``):
+From the root of a checkout (``dogbreed data sample SAMPLE`` draws the sample):
 
-    python -m tests.explain.pointing SAMPLE RUN --weights WEIGHTS --out docs/images/pointing.png
+    python -m tests.explain.pointing SAMPLE --weights WEIGHTS/mobilenetv2_100 --out docs/images/pointing.png
 
-Only test pictures count, which no fold was trained on. A map is judged by its highest point and by the share of its sum
-inside the animal's outline; beside the methods stand centre-weighted random maps. The target is what the run calls the
-picture. Prints a table and draws some pictures with their maps.
+The model is a backbone with ImageNet weights, cut after one of its stages, with a linear head fitted on the training
+drawings: the earlier the cut, the finer the grid of its maps. Only test drawings count. A map is judged by its highest
+point and by the share of its sum inside the animal's outline; beside it stand centre-weighted random maps, which do
+well because the animals stand in the middle. The target is what the model calls the drawing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
 
 from competition.data.images import read_photo
-from competition.explain.attribution import attribute
-from competition.explain.backend import Backend, Target, predicted_target
+from competition.explain.backend import Backend, batches, predicted_target
 from competition.explain.cam import cam
 from competition.explain.faithfulness import centred_random, pointing, share_inside
-from competition.explain.run_backend import open_backend
-from competition.explain.smoothing import smooth_maps
+from competition.explain.torch_backend import TorchBackend
 from competition.files import atomic_path, read_json
+from competition.training.models import create_model, find_backbones
 
 RANDOM_DRAWS = 20  # random maps per picture
+CUTS = (7, 5, 3)  # stages of MobileNetV2 that are kept: grids of 7 x 7, 14 x 14 and 28 x 28 at 224 pixels
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Scene:
 
 def scene_of(backend: Backend, sample: Path, split: str = "test", most: int | None = None) -> Scene:
     """Pictures of a split, prepared for the model, and the animals' outlines prepared the same way."""
-    truth = read_json(sample / "truth.json")["photos"]
-    names = sorted(name for name, entry in truth.items() if entry["split"] == split and "outline" in entry)[:most]
+    stored = read_json(sample / "truth.json")
+    truth, corrupt = stored["photos"], stored["defects"]["corrupt"]["id"]
+    usable = (name for name, entry in truth.items() if entry["split"] == split and "outline" in entry)
+    names = sorted(name for name in usable if name != corrupt)[:most]
     images, masks = [], []
     for name in names:
         image = read_photo(sample / split / f"{name}.jpg")
@@ -62,53 +65,83 @@ def scene_of(backend: Backend, sample: Path, split: str = "test", most: int | No
     return Scene(np.stack(images), np.stack(masks), tuple(truth[name]["breed"] for name in names))
 
 
+class Cut(nn.Module):
+    """The first stages of a timm network of the MobileNet kind, their mean, and a linear head."""
+
+    def __init__(self, full: nn.Module, stages: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(full.conv_stem, full.bn1)  # type: ignore[arg-type]
+        self.blocks = nn.Sequential(*list(full.blocks)[:stages])  # type: ignore[arg-type]
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.LazyLinear(classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.fc(self.pool(self.blocks(self.stem(x))).flatten(1))
+        return logits
+
+
+def fitted(sample: Path, weights: Path, stages: int) -> TorchBackend:
+    """A cut backbone with a head fitted on the training drawings, their true breeds as labels."""
+    (ref,) = find_backbones((), weights)
+    truth = read_json(sample / "truth.json")["photos"]
+    names = tuple(sorted({entry["breed"] for entry in truth.values() if "breed" in entry}))
+    model = Cut(create_model(ref, 0), stages, len(names)).eval()
+    side = ref.spec.size
+    with torch.no_grad():
+        model(torch.zeros(1, 3, side, side))
+    backend = TorchBackend(model, names, ref.spec.mean, ref.spec.std, (side, side, 3))
+    train = scene_of(backend, sample, "train")
+    features = np.concatenate([backend.embed(train.images[rows]) for rows in batches(len(train.images), 16)])
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    fit = LogisticRegression(C=0.3, max_iter=500).fit((features - mean) / spread, train.breeds)
+    weight = fit.coef_[[list(fit.classes_).index(name) for name in names]] / spread
+    bias = fit.intercept_[[list(fit.classes_).index(name) for name in names]] - weight @ mean
+    with torch.no_grad():
+        model.fc.weight.copy_(torch.tensor(weight))
+        model.fc.bias.copy_(torch.tensor(bias))
+    return backend
+
+
 @dataclass(frozen=True)
 class Row:
-    """How one kind of map did: shares of hits and of mass inside the animal, seconds per map."""
+    """How one kind of map did: shares of hits and of the sum inside the animal."""
 
     name: str
+    accuracy: float | None
     hits: float
     inside: float
-    seconds: float
 
 
-Maker = Callable[[np.ndarray, Target], np.ndarray]
+def judged(name: str, maps: np.ndarray, scene: Scene, accuracy: float | None = None) -> Row:
+    """The row of some maps."""
+    hits, inside = pointing(maps, scene.masks).mean(), share_inside(maps, scene.masks).mean()
+    return Row(name, accuracy, float(hits), float(inside))
 
 
-def makers_of(backend: Backend) -> dict[str, Maker]:
-    """The maps that are compared."""
-
-    def by_cam(method: str) -> Maker:
-        return lambda images, target: cam(backend, images, target, method)
-
-    found: dict[str, Maker] = {name: by_cam(name) for name in ("gradcam", "gradcam++", "hirescam", "layercam")}
-    found["eigencam"] = by_cam("eigencam")
-    found["gradcam, ten views"] = lambda images, target: smooth_maps(by_cam("gradcam"), images, target)
-    found["gradients"] = lambda images, target: attribute(backend, images, target, "gradients")
-    return found
-
-
-def measure(scene: Scene, makers: dict[str, Maker], target: Target) -> tuple[list[Row], dict[str, np.ndarray]]:
-    """A row per kind of map, random ones last, and the maps."""
-    rows, maps = [], {}
-    for name, make in makers.items():
-        begun = time.monotonic()
-        maps[name] = make(scene.images, target)
-        seconds = (time.monotonic() - begun) / len(scene.images)
-        rows.append(
-            Row(
-                name,
-                float(pointing(maps[name], scene.masks).mean()),
-                float(share_inside(maps[name], scene.masks).mean()),
-                seconds,
-            )
-        )
-    drawn = [centred_random(len(scene.images), scene.images.shape[1:3], seed) for seed in range(RANDOM_DRAWS)]
-    hits = np.mean([pointing(item, scene.masks).mean() for item in drawn])
-    inside = np.mean([share_inside(item, scene.masks).mean() for item in drawn])
-    maps["centred random"] = drawn[0]
-    rows.append(Row("centred random", float(hits), float(inside), 0.0))
-    return rows, maps
+def measure(
+    sample: Path, weights: Path, cuts: tuple[int, ...] = CUTS
+) -> tuple[list[Row], Scene, dict[str, np.ndarray]]:
+    """A row per cut and method, random maps last; the scene, and maps to draw."""
+    rows, drawn = [], {}
+    for stages in cuts:
+        backend = fitted(sample, weights, stages)
+        scene = scene_of(backend, sample)
+        logits = np.concatenate([backend.logits(scene.images[part]) for part in batches(len(scene.images), 16)])
+        named = zip(logits.argmax(axis=1), scene.breeds, strict=True)
+        accuracy = float(np.mean([backend.classes[row] == breed for row, breed in named]))
+        shape = next(layer.shape for layer in backend.layers() if layer.name == backend.last_spatial_layer())
+        for method in ("gradcam", "layercam"):
+            name = f"{method}, {shape[0]} x {shape[1]}"
+            maps = cam(backend, scene.images, predicted_target(logits), method)
+            rows.append(judged(name, maps, scene, accuracy))
+            if method == "gradcam":
+                drawn[name] = maps
+    random = [centred_random(len(scene.images), scene.images.shape[1:3], seed) for seed in range(RANDOM_DRAWS)]
+    every = [judged("", maps, scene) for maps in random]
+    hits, inside = (float(np.mean([getattr(row, key) for row in every])) for key in ("hits", "inside"))
+    rows.append(Row("centred random", None, hits, inside))
+    return rows, scene, {**drawn, "centred random": random[0]}
 
 
 def draw(scene: Scene, maps: dict[str, np.ndarray], path: Path, count: int = 6) -> None:
@@ -137,27 +170,19 @@ def draw(scene: Scene, maps: dict[str, np.ndarray], path: Path, count: int = 6) 
 
 
 def main() -> None:
-    """Measure and draw."""
+    """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sample", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("docs/images/pointing.png"))
-    parser.add_argument("--most", type=int, help="pictures at most")
     asked = parser.parse_args()
-    backend = open_backend(asked.run, weights=asked.weights)
-    scene = scene_of(backend, asked.sample, most=asked.most)
-    logits = backend.logits(scene.images)
-    right = np.mean([backend.classes[row] == breed for row, breed in zip(logits.argmax(1), scene.breeds, strict=True)])
-    rows, maps = measure(scene, makers_of(backend), predicted_target(logits))
-    area = float(scene.masks.mean())
-    print(f"{len(scene.images)} test pictures, accuracy {right:.3f}, the animal covers {area:.1%} of the input")
-    print("\n| map | points inside | mass inside | s per map |\n|---|---|---|---|")
+    rows, scene, maps = measure(asked.sample, asked.weights)
+    print(f"{len(scene.images)} test drawings; the animal covers {scene.masks.mean():.1%} of the input\n")
+    print("| map | accuracy | points inside | sum inside |\n|---|---|---|---|")
     for row in rows:
-        print(f"| {row.name} | {row.hits:.1%} | {row.inside:.1%} | {row.seconds:.3f} |")
-    shown = ("gradcam", "layercam", "gradients", "centred random")
-    draw(scene, {name: maps[name] for name in shown}, asked.out)
-    print(json.dumps({row.name: vars(row) for row in rows}))
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.1%}"
+        print(f"| {row.name} | {accuracy} | {row.hits:.1%} | {row.inside:.1%} |")
+    draw(scene, maps, asked.out)
 
 
 if __name__ == "__main__":
