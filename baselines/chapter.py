@@ -381,7 +381,7 @@ def autoencoder_findings(table: pd.DataFrame) -> str:
     """What a table of ``compare_autoencoders`` says, Markdown."""
     lines = []
     for noise, rows in table.groupby("noise"):
-        best = rows.loc[rows["psnr"].idxmax()]
+        best = rows.sort_values("psnr").iloc[-1]
         gain = best["psnr"] - best["psnr_input"]
         text = f"- Noise {noise:g}: the **{best['kind']}** autoencoder is ahead with {best['psnr']:.1f} dB"
         lines.append(text + (f", {gain:+.1f} dB against its noisy input." if noise else "."))

@@ -1,7 +1,7 @@
 """A trained baseline behind the explanation protocol: every method of ``competition.explain`` works on its run.
 
-    backend = open_backend(Path("runs/baselines/resnet8-keras-cifar10"))
-    maps = cam(backend, images, class_target(backend.classes, names), method="gradcam")
+backend = open_backend(Path("runs/baselines/resnet8-keras-cifar10"))
+maps = cam(backend, images, class_target(backend.classes, names), method="gradcam")
 """
 
 from __future__ import annotations

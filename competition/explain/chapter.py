@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -256,7 +255,7 @@ def _case(found: Verdicts, data: CompetitionData, row: int) -> Panel:
 
 def _rival(found: Verdicts, row: int) -> int:
     """The most probable class other than the label."""
-    order: Sequence[int] = np.argsort(-found.probabilities[row], kind="stable")[:2]
+    order = np.argsort(-found.probabilities[row], kind="stable")[:2]
     return int(order[0] if order[0] != found.labels[row] else order[1])
 
 

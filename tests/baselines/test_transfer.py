@@ -61,7 +61,7 @@ def test_every_way_is_measured_and_written(weights: Path, tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_fed_is_told(weights: Path) -> None:
-    with pytest.raises(UsageError, match="unknown way 'sun'.*sum"):
+    with pytest.raises(UsageError, match=r"unknown way 'sun'.*sum"):
         transfer.transfer(grey(), "tiny", ways=("sun",), weights=weights)
     with pytest.raises(UsageError, match="these have colour: use --way repeat"):
         transfer.transfer(grey(3), "tiny", ways=("sum",), weights=weights, image_size=32, device="cpu")
