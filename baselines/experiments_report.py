@@ -74,7 +74,7 @@ def paragraphs(study: Study, groups: Sequence[Group]) -> list[str]:
         parts.append(f"Each variant against the first, `{reference.label}`:\n\n" + "\n".join(f"- {x}" for x in lines))
     parts += _effects_found(groups, study)
     parts.append(_best(groups))
-    parts += [text for text in (_overfitting(groups), _cost(groups)) if text]
+    parts += [text for text in (_unfinished(groups), _overfitting(groups), _cost(groups)) if text]
     return parts
 
 
@@ -167,6 +167,19 @@ def _best(groups: Sequence[Group]) -> str:
     if equal:
         return f"{text} Within the spread between seeds of the highest: {', '.join(equal)}."
     return f"{text} No other variant is within the spread between seeds of the highest."
+
+
+def _unfinished(groups: Sequence[Group]) -> str:
+    """Which variants were best at their last epoch in every trial: they had not finished learning."""
+    done = [group for group in groups if group.values]
+    still = [group.label for group in done if all(row["best_epoch"] == row["epochs"] for row in group.rows)]
+    if not still:
+        return ""
+    which = "every variant" if len(still) == len(done) else ", ".join(f"`{label}`" for label in still)
+    return (
+        f"The last epoch was the best one in all trials of {which}: the figures say how fast they learn, not how far "
+        "they get; more epochs may change the order."
+    )
 
 
 def _overfitting(groups: Sequence[Group]) -> str:
