@@ -2,8 +2,7 @@
 
 Both frameworks therefore see the same images in the same order; a resumed epoch goes on where it was left.
 
-Three ways to feed were measured on LeNet-5 (batches of 128, no augmentation), see ``tests/benchmarks``: this one, a
-``PyDataset`` and arrays given to ``model.fit``.
+``tests/benchmarks/bench_keras_fit.py`` measures this way of feeding against arrays given to ``model.fit``.
 """
 
 from __future__ import annotations
