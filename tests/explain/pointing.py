@@ -13,12 +13,14 @@ well because the animals stand in the middle. The target is what the model calls
 from __future__ import annotations
 
 import argparse
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -164,9 +166,11 @@ def draw(scene: Scene, maps: dict[str, np.ndarray], path: Path, count: int = 6) 
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=8)
     figure.tight_layout(pad=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=85, format="png")
+    figure.savefig(buffer := io.BytesIO(), dpi=85, format="png")
     pyplot.close(figure)
+    small = Image.open(buffer).convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    with atomic_path(path) as temporary:
+        small.save(temporary, format="PNG", optimize=True)
 
 
 def main() -> None:
