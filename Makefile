@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS ?= test
+JOBS   ?= 2
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -27,8 +28,8 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml
 demo: $(VENV)/.installed-base   ## the whole way on the embedded sample (drawings); says where the report lies
 	$(BIN)/dogbreed demo --run-dir runs/demo
 
-test: $(VENV)/.installed-$(EXTRAS)   ## the test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-$(EXTRAS)   ## the test suite, on two cores (JOBS=n)
+	OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
 	$(BIN)/python -m pytest -m slow
