@@ -30,6 +30,8 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 MOST_BYTES = 4_000_000
 SECONDS_PER_CELL = 3600
+# What TensorFlow's C++ side writes to standard error before Python can ask it to be quiet.
+_NATIVE_LOG = re.compile(r"^(WARNING: All log messages before absl|[IWE]\d{4} |\d{4}-\d\d-\d\d .*\b[IWE] )")
 _PROGRESS = re.compile(r"\r|\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -102,7 +104,7 @@ def _tidy(cell: Any, places: dict[str, str]) -> None:
     cell.metadata = {}
     if cell.cell_type != "code":
         return
-    cell.outputs = _joined(cell.outputs)
+    cell.outputs = [output for output in _joined(cell.outputs) if not _is_native_log(output)]
     for output in cell.outputs:
         if output.output_type == "stream":
             output.text = _without(places, _last_states(output.text))
@@ -115,6 +117,13 @@ def _tidy(cell: Any, places: dict[str, str]) -> None:
         if "image/png" in data:
             data["image/png"] = small_png(data["image/png"])
             data.pop("text/plain", None)  # '<Figure size 1200x400 with 3 Axes>' tells nobody anything
+
+
+def _is_native_log(output: Any) -> bool:
+    """Whether an output is nothing but lines of TensorFlow's C++ side."""
+    if output.output_type != "stream" or output.name != "stderr":
+        return False
+    return all(_NATIVE_LOG.match(line) for line in output.text.splitlines() if line.strip())
 
 
 def _without(places: dict[str, str], text: str) -> str:
