@@ -183,9 +183,7 @@ def test_the_page_stands_alone_and_says_the_numbers(two: list[Path], tmp_path: P
     charts = page.all("svg")
     assert len(charts) == 5
     assert all(chart["aria-label"] and chart["role"] == "img" for chart in charts)
-    assert "A  lenet5, PyTorch, digits ends at 80; B  lenet5, Keras, digits ends at 80" in str(
-        charts[0]["aria-label"]
-    )
+    assert "A  lenet5, PyTorch, digits ends at 80; B  lenet5, Keras, digits ends at 80" in str(charts[0]["aria-label"])
     words = " ".join(" ".join(page.words).split())  # narrow spaces become plain ones
     images_right = 100 * (1 - 4 / len(digits.test))
     for wanted in (f"{images_right:.2f} %", "61.7 k", "417 k", "1.5 s", "What sets them apart"):
