@@ -35,7 +35,7 @@ test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
 	$(BIN)/python -m pytest -m slow
 
 notebooks: $(VENV)/.installed-keras,notebooks   ## execute all notebooks (NAMES="a b", SHORT=1, CHECK=1)
-	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) $(if $(SHORT),--short) $(if $(CHECK),--check)
+	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) --jobs $(JOBS) $(if $(SHORT),--short) $(if $(CHECK),--check)
 
 kernels: $(VENV)/.installed-$(EXTRAS)   ## write the generated files of kernels/ again
 	$(BIN)/dogbreed kernel build

@@ -18,6 +18,7 @@ import re
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,18 @@ def write(notebook: Any, path: Path) -> None:
     temporary.replace(path)
 
 
+def _built(path: Path, *, short: bool, keep: bool) -> list[str]:
+    """Execute one notebook and, with ``keep``, write it; what failed."""
+    try:
+        notebook, seconds = execute(path, short=short)
+    except CellExecutionError as error:
+        return [f"{path.name}: {str(error)[-2000:]}"]
+    print(f"{path.stem}: {seconds:.0f} s", flush=True)
+    if keep:
+        write(notebook, path.with_suffix(".ipynb"))
+    return []
+
+
 def main() -> int:
     """Parse, build each notebook, say what it took; 1 when one failed or is stale."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -193,22 +206,18 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="short mode: a laptop without a GPU, CI")
     parser.add_argument("--check", action="store_true", help="execute, write nothing, fail where a notebook is stale")
     parser.add_argument("--stale-only", action="store_true", help="with --check: compare cells, execute nothing")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at a time, each on its share of cores")
     chosen = parser.parse_args()
     failures: list[str] = []
-    for path in sources(chosen.names):
-        target = path.with_suffix(".ipynb")
-        if chosen.check:
-            failures += differing_cells(read_source(path), target)
-            if chosen.stale_only:
-                continue
-        try:
-            notebook, seconds = execute(path, short=chosen.short)
-        except CellExecutionError as error:
-            failures.append(f"{path.name}: {str(error)[-2000:]}")
-            continue
-        print(f"{path.stem}: {seconds:.0f} s", flush=True)
-        if not chosen.check:
-            write(notebook, target)
+    paths = sources(chosen.names)
+    if chosen.check:
+        failures += [line for path in paths for line in differing_cells(read_source(path), path.with_suffix(".ipynb"))]
+    if not chosen.stale_only:
+        if chosen.jobs > 1:
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // chosen.jobs)))
+        with ThreadPoolExecutor(max(1, chosen.jobs)) as pool:
+            tasks = [pool.submit(_built, path, short=chosen.short, keep=not chosen.check) for path in paths]
+            failures += [line for task in tasks for line in task.result()]
     for failure in failures:
         print(f"error: {failure} (make it with: python notebooks/build.py)", file=sys.stderr)
     return 1 if failures else 0
