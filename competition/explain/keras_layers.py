@@ -148,11 +148,14 @@ class KerasBook:
             score = sum(_mixed(output) for output in (*features, shown.logits))
         outputs = [(name, output) for name, output in shown.outputs if self._may_be_last(name)]
         gradients = tape.gradient(score, [output for _, output in outputs])
+        connected = [name for (name, _), gradient in zip(outputs, gradients, strict=True) if gradient is not None]
         for (name, _), gradient in reversed(list(zip(outputs, gradients, strict=True))):
             if gradient is not None:
                 positions = np.abs(to_numpy(self.to_map(name, gradient, (2, *self.input_shape)))).max(axis=-1)
                 if (positions > 0).mean() >= 0.5:
                     return name
+        if connected:  # a network whose units are all dead has no gradient anywhere; its maps are there all the same
+            return connected[-1]
         raise UsageError("this model has no layer that is a map over the image: class activation maps need one")
 
     def to_map(self, layer: str, output: Any, images: Sequence[int]) -> Any:
