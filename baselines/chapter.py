@@ -275,7 +275,7 @@ def class_images(backend: Backend, names: Sequence[str], steps: int | None = Non
     from competition.explain.ascent import AscentConfig, ascend_class
     from competition.explain.figures import Panel, sheet
 
-    config = AscentConfig(steps=steps or pick(256, 48))
+    config = AscentConfig(steps=steps or pick(256, 24))
     panels = [Panel(ascend_class(backend, name, config=config), name) for name in names]
     half = (len(panels) + 1) // 2 if len(panels) > 5 else len(panels)
     return sheet([row for row in (panels[:half], panels[half:]) if row], side=1.7)
