@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,13 +38,13 @@ def figures_of(logs: Mapping[str, Any]) -> dict[str, float]:
     return row
 
 
-class StatefulCallback(keras.callbacks.Callback):
+class StatefulCallback(keras.callbacks.Callback, ABC):
     """A callback that remembers epochs; ``Resume`` saves and restores what it says."""
 
+    @abstractmethod
     def get_state(self) -> dict[str, Any]:
         """JSON-able values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Put back what ``get_state`` gave."""
-        raise NotImplementedError

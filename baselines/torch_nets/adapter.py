@@ -93,7 +93,7 @@ def _train(learn: NetLearner, keeper: Keeper, run: RunDir, hooks: Sequence[Epoch
     with (
         progress("train", images, "images") as ticker,
         tensorboard(run / "tensorboard") as writer,
-        keeper.listening(),
+        keeper.interrupt.listening(),
     ):
         ticker.start_at(learn.state.total_steps * learn.sampler.share)
         bookkeeper = NetBookkeeper(keeper, history, writer, ticker, hooks)

@@ -32,7 +32,7 @@ def run_maps(
         run: a run.
         data: the data of the run.
         weights: folder of pretrained weights; None looks at the usual places.
-        backbone: of a probe run with several; None takes its first.
+        backbone: of a probe run with several; None joins them all in one network.
         needed: raise instead of doing without.
 
     Raises:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 
 import torch
 
@@ -21,6 +17,7 @@ from competition.training.checkpoint import (
     set_rng_state,
     unpack_optimiser,
 )
+from competition.training.interrupt import Interrupt
 from competition.training.state import Best, FitState
 from competition.training.step_learner import StepLearner
 
@@ -35,7 +32,7 @@ class Keeper:
 
     def __init__(self, store: CheckpointStore, every: float) -> None:
         self.store, self.every = store, every
-        self.interrupted = False
+        self.interrupt = Interrupt()
         self._last = time.monotonic()
         self._since = time.monotonic()
 
@@ -45,7 +42,7 @@ class Keeper:
         Raises:
             KeyboardInterrupt: after Ctrl-C, once the state is on the disk.
         """
-        if self.interrupted:
+        if self.interrupt.asked:
             self.save(learn)
             state = learn.state
             say(
@@ -126,22 +123,3 @@ class Keeper:
         now = time.monotonic()
         state.seconds += now - self._since
         self._since = now
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Ctrl-C asks for a stop at the next step border; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            say("stopping after this step (Ctrl-C again: at once, losing what came after the last checkpoint)")
-
-        before = signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)

@@ -148,7 +148,11 @@ def _announce(job: Job, learn: FoldLearner) -> None:
 
 def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHook]) -> None:
     photos = learn.total_epochs * learn.sampler.steps * learn.sampler.share * learn.world.size
-    with progress(f"fold {job.fold.index}", photos) as ticker, _board(job, learn) as writer, keeper.listening():
+    with (
+        progress(f"fold {job.fold.index}", photos) as ticker,
+        _board(job, learn) as writer,
+        keeper.interrupt.listening(),
+    ):
         done = learn.state.total_steps * learn.sampler.share * learn.world.size
         if done:
             ticker.start_at(done)
