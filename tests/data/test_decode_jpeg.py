@@ -10,6 +10,7 @@ from PIL import Image
 
 from competition.data import decode
 from competition.data.decode import decode_photo
+from competition.data.jpeg import plain_size
 from competition.data.photo_cache import shrink
 from competition.errors import PhotoError
 from competition.training.augment import CentreSquare
@@ -88,3 +89,41 @@ def test_the_resized_photo_is_within_two_grey_levels_of_pillows_full_reference(t
     assert np.abs(found.astype(int) - np.asarray(reference)).mean() <= 2
     cached = CentreSquare(224)(shrink(tmp_path / "x.jpg", 256), np.random.default_rng())
     assert np.abs(cached.astype(int) - np.asarray(reference)).mean() <= 2
+
+
+def test_the_header_tells_which_jpegs_lie_upright():
+    """Three colours of eight bits, whole, nothing that may hold an orientation: all else is for Pillow to read."""
+    image = photo(64, 48)
+    empty = Image.Exif()
+    empty[0x010E] = "a dog"
+    plain = jpeg(image)
+    contents = {
+        "plain": plain,
+        "progressive": jpeg(image, progressive=True),
+        "comment": jpeg(image, comment=b"a dog"),
+        "exif": jpeg(image, exif=empty),
+        "grey": jpeg(image[..., :1].repeat(3, axis=2)[..., 0]),
+        "cut": plain[:-200],
+        "tail": plain + b"after the end",
+        "header only": plain[:30] + b"\xff\xd9",
+        "png": b"\x89PNG\r\n\x1a\n" + plain,
+    }
+    found = {name: plain_size(content) for name, content in contents.items()}
+    upright = dict.fromkeys(("plain", "progressive", "comment"), (64, 48))
+    assert found == dict.fromkeys(contents) | upright
+
+
+def test_a_header_without_pixels_is_refused():
+    content = jpeg(photo(64, 48))
+    scan = content.index(b"\xff\xda")
+    assert plain_size(content[:scan] + b"\xff\xd9") == (64, 48)
+    with pytest.raises(PhotoError, match="x is truncated or damaged"):
+        decode_photo(content[:scan] + b"\xff\xd9", "x")
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    content = jpeg(photo(64, 48))
+    monkeypatch.setattr(decode, "MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(decode, "decode_plain", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(PhotoError, match="64 x 48 pixels"):
+        decode_photo(content, "x")

@@ -229,10 +229,10 @@ def test_missing_unreadable_and_too_large_files(tmp_path, monkeypatch):
 def test_a_failing_disk_is_not_blamed_on_the_photo(tmp_path, monkeypatch):
     path = save(tmp_path / "x.png", picture(1))
 
-    def broken(_):
+    def broken(*_, **__):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(type(path), "read_bytes", broken)
+    monkeypatch.setattr(type(path), "open", broken)
     with pytest.raises(StorageError, match="Input/output error"):
         read_photo(path)
 
