@@ -27,7 +27,7 @@ from competition.files import digest_of, digest_of_file, read_json, text_of_cell
 from competition.prediction.checker import SubmissionReport
 from competition.prediction.submission import write_submission
 from competition.prediction.tta_run import adopt_merge, merge_stored
-from competition.training.cross_validate import fit_run, mean_of_folds, open_run
+from competition.training.cross_validate import check_start, fit_run, mean_of_folds, open_run
 from competition.training.forecast import announce, settle
 from competition.training.models import local_folders
 from competition.training.prepare import Prepared, timed
@@ -78,9 +78,10 @@ def run(
     loaded = data if isinstance(data, CompetitionData) else load_data(data)
     if relabel is not None:
         loaded = relabelled(loaded, relabel)
+    chosen = check_start(loaded, found, folds, weights)
     folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
     with folder.claimed():
-        expected = announce(loaded, found, folder, weights)
+        expected = announce(loaded, found, folder, weights, chosen)
         prepared = open_run(loaded, found, folder, weights)
         _audit_page(folder, prepared)
         result = fit_run(prepared, found, folder, folds=folds, weights=weights)

@@ -15,7 +15,7 @@ from competition.errors import UsageError
 from competition.files import digest_of, read_json, write_json
 from competition.training import board
 from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.models import find_backbones, spread_devices
+from competition.training.models import create_model, find_backbones, spread_devices
 from competition.training.prepare import Prepared, prepare
 from competition.training.temperature import fit_temperature
 from competition.training.tracking import History, RunDir, tensorboard
@@ -51,6 +51,7 @@ def cross_validate(
         UsageError: a fold that does not exist, or a configuration that cannot run here.
         ResumeError: ``run_dir`` holds another run.
     """
+    check_start(data, config, folds, weights)
     run = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (config.name or "run"))
     with run.claimed():
         prepared = open_run(data, config, run, weights)
@@ -66,6 +67,37 @@ def open_run(data: CompetitionData, config: Config, run: RunDir, weights: Path |
     return prepare(data, config, run)
 
 
+def pick_folds(config: Config, folds: Sequence[int] | None) -> tuple[int, ...]:
+    """The folds to fit, each once, in order; None means all.
+
+    Raises:
+        UsageError: one of them does not exist, or there are none.
+    """
+    chosen = tuple(range(config.n_folds)) if folds is None else tuple(sorted(set(folds)))
+    if not chosen or min(chosen) < 0 or max(chosen) >= config.n_folds:
+        raise UsageError(f"folds {', '.join(map(str, chosen))} are impossible: expected 0 to {config.n_folds - 1}")
+    return chosen
+
+
+def check_start(
+    data: CompetitionData, config: Config, folds: Sequence[int] | None, weights: Path | str | None
+) -> tuple[int, ...]:
+    """The folds to fit, after what can be refused before anything is computed or written.
+
+    Raises:
+        UsageError: a fold does not exist, or the recipe needs a GPU and there is none.
+        WeightsError: there are no such weights.
+    """
+    chosen = pick_folds(config, folds)
+    if isinstance(config, TrainConfig) and config.needs_gpu:
+        from competition.training.learner import choose_device
+
+        (ref,) = find_backbones([config.backbone], weights)
+        model = create_model(ref, len(data.classes), pretrained=False, image_size=config.image_size)
+        choose_device(config, model, len(data.train) * (config.n_folds - 1) // config.n_folds)
+    return chosen
+
+
 def fit_run(
     prepared: Prepared,
     config: Config,
@@ -76,9 +108,7 @@ def fit_run(
     test: bool = True,
 ) -> CVResult:
     """Fit the folds of an open run; a run that is already whole is read back."""
-    chosen = tuple(range(config.n_folds)) if folds is None else tuple(sorted(set(folds)))
-    if not chosen or min(chosen) < 0 or max(chosen) >= config.n_folds:
-        raise UsageError(f"folds {', '.join(map(str, chosen))} are impossible: expected 0 to {config.n_folds - 1}")
+    chosen = pick_folds(config, folds)
     key = digest_of([config.digest, prepared.usable.digest, prepared.table.fold.tolist(), chosen, test])
     if run.manifest.get("fitted") == key and (run / "metrics.json").is_file():
         return read_run(run)

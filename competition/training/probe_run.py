@@ -72,21 +72,29 @@ def _fold_of(prepared: Prepared) -> np.ndarray:
     return np.array([of[name] for name in prepared.usable.train_ids], dtype=np.int64)
 
 
+def head_config(recipe: TrainConfig) -> ProbeConfig:
+    """The probe whose solution a recipe's heads start from: one backbone, the whole photo."""
+    device = spread_devices(recipe.device)[0]
+    return ProbeConfig(backbones=(recipe.backbone,), views=("identity",), device=device, seed=recipe.seed)
+
+
+def at_size_of(recipe: TrainConfig, backbones: Sequence[BackboneRef]) -> tuple[BackboneRef, ...]:
+    """The backbones at the recipe's image size, where they take any size (features at another size are others)."""
+    return tuple(
+        ref if has_fixed_size(ref) else replace(ref, spec=replace(ref.spec, size=recipe.image_size))
+        for ref in backbones
+    )
+
+
 def fit_heads(
     prepared: Prepared, recipe: TrainConfig, run: RunDir, weights: Path | str | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """One head per fold, weight (c, d) and bias (c,), for the fine-tuning of a recipe to start from.
 
-    Each head is the probe's solution on that fold's training photos: one backbone, the whole photo, at the recipe's
-    image size where the backbone takes any size (features at another size are other features).
+    Each head is the probe's solution on that fold's training photos, at the recipe's image size.
     """
-    device = spread_devices(recipe.device)[0]
-    config = ProbeConfig(backbones=(recipe.backbone,), views=("identity",), device=device, seed=recipe.seed)
-    data = prepared.usable
-    backbones = tuple(
-        ref if has_fixed_size(ref) else replace(ref, spec=replace(ref.spec, size=recipe.image_size))
-        for ref in find_backbones(config.backbones, weights)
-    )
+    config, data = head_config(recipe), prepared.usable
+    backbones = at_size_of(recipe, find_backbones(config.backbones, weights))
     with timed(run, "heads from the probe"):
         features = embed(data.train, probe_blocks(backbones, config.views), config)
         fold_of = _fold_of(prepared)

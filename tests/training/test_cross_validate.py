@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from competition import pipeline
 from competition.config import ProbeConfig
 from competition.data.audit_report import AuditReport
 from competition.data.folds import make_folds
@@ -82,6 +84,19 @@ def test_a_fold_that_does_not_exist_is_named(tmp_path: Path) -> None:
     data = small_data(tmp_path / "photos", count=18, test=0)
     with pytest.raises(UsageError, match="folds 0, 3 are impossible: expected 0 to 2"):
         cross_validate(data, small_config(n_folds=3), tmp_path / "run", folds=(0, 3))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("start", [cross_validate, pipeline.run])
+def test_a_recipe_that_needs_a_gpu_is_refused_before_anything_is_written(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[..., object]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    data = small_data(tmp_path / "photos", count=18, test=0)
+    config = small_config(backbone="tiny", pretrained=True, head_from="probe", needs_gpu=True, device="auto")
+    with pytest.raises(UsageError, match=r"needs a GPU .* on this CPU a fold takes about .*--device cpu"):
+        start(data, config, tmp_path / "run", weights=weights)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_temperature_is_that_of_the_pooled_folds_and_test_is_their_calibrated_mean(
