@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from competition.errors import UsageError, nearest
-from competition.files import digest_of
+from competition.files import as_tuples, digest_of
 from competition.types import view
 
 DEFAULT_STRENGTHS = (3.0, 1.5, 0.8, 0.4, 0.2, 0.1, 0.05, 0.025, 0.012, 0.006, 0.003, 0.001)
@@ -58,7 +58,7 @@ class Config:
         Raises:
             UsageError: a key is unknown or a value is impossible.
         """
-        return cls(**{_known(cls, key): _as_tuple(value) for key, value in values.items()})
+        return cls(**{_known(cls, key): as_tuples(value) for key, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``config.json`` stores them."""
@@ -93,10 +93,6 @@ def _known(config: type[Config], key: str) -> str:
     if key not in known:
         raise UsageError(f"unknown key '{key}'{nearest(key, known)} Known: {', '.join(known)}")
     return key
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _parse(key: str, text: str, kind: Any) -> Any:

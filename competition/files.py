@@ -188,6 +188,11 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) 
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name every key whose value differs, as ``key: old -> new``, sorted by key."""
-    keys = sorted(set(old) | set(new))
-    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
+    """Name every key whose value differs, as ``key: old -> new``, sorted by key; a list equals its tuple."""
+    pairs = {key: (as_tuples(old.get(key)), as_tuples(new.get(key))) for key in sorted(set(old) | set(new))}
+    return [f"{key}: {before!r} -> {after!r}" for key, (before, after) in pairs.items() if before != after]
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists, which JSON gives back for tuples, as tuples, at any depth."""
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -102,6 +102,9 @@ class LayerBook:
             first = next(other for other, tensor in outputs if tensor is output)
             if gradient is not None and self._reaches_everywhere(first, gradient):
                 return first
+        connected = [name for (name, _), gradient in zip(outputs, found, strict=True) if gradient is not None]
+        if connected:  # a network whose units are all dead has no gradient anywhere; its maps are there all the same
+            return connected[-1]
         raise UsageError("this model has no layer that is a map over the image: class activation maps need one")
 
     def to_map(self, layer: str, output: Tensor, images: Sequence[int]) -> Tensor:

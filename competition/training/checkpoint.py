@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from competition.config import _as_tuple
 from competition.console import warn
 from competition.errors import DataError, ResumeError
 from competition.files import atomic_path, differences, digest_of_file, read_json, write_json
@@ -123,7 +122,7 @@ class CheckpointStore:
         return {role: {"file": name, "digest": digest_of_file(self.folder / name)} for role, name in files.items()}
 
     def _refuse_other(self, stored: Mapping[str, Any]) -> None:
-        changed = differences(_plain(stored), _plain(self.identity))
+        changed = differences(flattened(stored), flattened(self.identity))
         if changed:
             raise ResumeError(
                 f"{self.folder} holds a training of another kind ({'; '.join(changed[:4])}): "
@@ -162,14 +161,14 @@ class CheckpointStore:
             shutil.rmtree(self.folder)
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """One level, lists as tuples: as JSON gives it back and as a configuration has it compare equal."""
+def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One level, so that a difference is named by the key of the setting itself."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat.update(_plain(value))
+            flat.update(flattened(value))
         else:
-            flat[key] = _as_tuple(value)
+            flat[key] = value
     return flat
 
 

@@ -12,7 +12,7 @@ from competition.data.layout import Photo
 from competition.errors import ResumeError
 from competition.training.embed import pick_precision
 from competition.training.learner import merged
-from competition.training.models import BackboneRef, create_model, find_backbones, load_weights, pick_device
+from competition.training.models import BackboneRef, create_model, find_backbones, find_same, load_weights, pick_device
 from competition.training.predict import predict_views
 from competition.training.tracking import RunDir
 from competition.types import Predictions
@@ -70,12 +70,8 @@ def backbone_of(run: RunDir, config: TrainConfig, weights: Path | str | None) ->
     """The backbone that a run fine-tuned.
 
     Raises:
-        ResumeError: its weights are not those that the run started from.
+        ResumeError: its weights are not here, or not those that the run started from.
     """
-    (backbone,) = find_backbones([config.backbone], weights)
-    wanted = run.manifest.get("weights", {})
-    if config.pretrained and wanted.get(backbone.name) != backbone.digest:
-        raise ResumeError(
-            f"the weights of {backbone.name} are not those that {run.path} was made with: pass the same --weights"
-        )
-    return backbone
+    if config.pretrained:
+        return find_same([config.backbone], run.manifest.get("weights", {}), weights, run.path)[0]
+    return find_backbones([config.backbone], weights)[0]

@@ -22,7 +22,7 @@ from competition.console import duration, say
 from competition.data.layout import CompetitionData, Photo
 from competition.errors import DataError, ResumeError, UsageError, WeightsError
 from competition.files import differences, digest_of, digest_of_array, read_json, read_npz, write_json
-from competition.training.checkpoint import _plain
+from competition.training.checkpoint import flattened
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.models import (
     BackboneRef,
@@ -124,7 +124,7 @@ def fit_fold(
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
     job = check_job(data, fold, config, run, weights, head)
-    finished = _read_result(job, test)
+    finished = read_result(job, test)
     if finished is not None:
         return finished
     from competition.training.session import predict_rest, train_fold
@@ -261,7 +261,7 @@ def finish(job: Job, facts: dict[str, Any], seconds: float, *, test: bool) -> Fo
     figures = {"log_loss": log_loss(valid.probabilities, labels), "accuracy": accuracy(valid.probabilities, labels)}
     stored = {"identity": job.identity, "seconds": seconds, "views": views, "test": test, **figures, **facts}
     write_json(job.folder / "result.json", stored)
-    result = _read_result(job, test)
+    result = read_result(job, test)
     if result is None:
         raise DataError(f"{job.folder} lost files while fold {job.fold.index} was finished: start it again")
     return result
@@ -279,7 +279,7 @@ def _is_trained(job: Job) -> bool:
     return all((job.folder / name).is_file() for name in ("result.json", *_TRAINED_FILES))
 
 
-def _read_result(job: Job, test: bool) -> FoldResult | None:
+def read_result(job: Job, test: bool) -> FoldResult | None:
     """The result of an earlier call, if it is whole and has what is asked for.
 
     Raises:
@@ -289,7 +289,7 @@ def _read_result(job: Job, test: bool) -> FoldResult | None:
     if not path.is_file():
         return None
     stored = read_json(path)
-    changed = differences(_plain(stored["identity"]), _plain(job.identity))
+    changed = differences(flattened(stored["identity"]), flattened(job.identity))
     if changed:
         raise ResumeError(
             f"{job.folder} holds a fold of another kind ({'; '.join(changed[:4])}): choose another --run-dir"

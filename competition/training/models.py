@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import nn
 
 from competition.console import say
 from competition.environment import weights_candidates
-from competition.errors import UsageError, WeightsError, nearest
+from competition.errors import ResumeError, UsageError, WeightsError, nearest
 from competition.files import atomic_path, digest_of, digest_of_file
 
 
@@ -75,6 +75,40 @@ def find_backbones(names: Sequence[str], where: Path | str | None = None) -> tup
             )
         return tuple(_local_ref(folder) for folder in folders)
     return tuple(_find(name, folders) for name in names)
+
+
+def find_same(
+    names: Sequence[str], digests: Mapping[str, str], where: Path | str | None, run: Path
+) -> tuple[BackboneRef, ...]:
+    """The backbones that a run was made with.
+
+    Args:
+        names: as for ``find_backbones``, at least one.
+        digests: of the run's weights, by the backbones' own names.
+        where: as for ``find_backbones``.
+        run: the run's folder, for people.
+
+    Raises:
+        ResumeError: a backbone is not here, or its weights are others.
+        WeightsError: ``where`` holds no weights.
+    """
+    folders = local_folders(where)
+    return tuple(_find_same(name, digests, folders, run) for name in names)
+
+
+def _find_same(name: str, digests: Mapping[str, str], folders: Sequence[Path], run: Path) -> BackboneRef:
+    try:
+        ref = _find(name, folders)
+    except UsageError:  # no model of timm has that name: it was the name of a folder
+        ref = None
+    if ref is not None and digests.get(ref.name) == ref.digest:
+        return ref
+    if ref is not None and ref.folder is not None:
+        raise ResumeError(f"{ref.folder} holds other weights than those {run} was made with: pass the same --weights")
+    here = f"only {', '.join(folder.name for folder in folders)}" if folders else "none"
+    raise ResumeError(
+        f"{run} was made with weights of '{name}' from a folder, and here are {here}: pass the same --weights FOLDER"
+    )
 
 
 def local_folders(where: Path | str | None = None) -> list[Path]:

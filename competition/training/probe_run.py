@@ -13,13 +13,12 @@ import numpy as np
 from competition.config import ProbeConfig, TrainConfig
 from competition.console import warn
 from competition.data.layout import Photo
-from competition.errors import ResumeError
 from competition.files import atomic_path, read_json, write_json
 from competition.training import board, probe
 from competition.training.board_projector import log_projector
 from competition.training.embed import Block, embed
 from competition.training.metrics import accuracy, log_loss
-from competition.training.models import BackboneRef, find_backbones, has_fixed_size, spread_devices
+from competition.training.models import BackboneRef, find_backbones, find_same, has_fixed_size, spread_devices
 from competition.training.prepare import Prepared, timed
 from competition.training.tracking import RunDir, tensorboard
 from competition.types import FoldResult, Predictions, view
@@ -152,15 +151,10 @@ def backbones_of(run: RunDir, stored: dict[str, Any], weights: Path | str | None
     """The backbones of a run, ``stored`` being its ``probe.json``, in the order of that file.
 
     Raises:
-        ResumeError: the weights are not those of the run.
+        ResumeError: the weights are not here, or not those of the run.
     """
-    backbones = find_backbones(list(stored["backbones"]), weights)
-    for ref in backbones:
-        if ref.digest != stored["backbones"][ref.name]["digest"]:
-            raise ResumeError(
-                f"the weights of {ref.name} are not those that {run.path} was made with: pass the same --weights"
-            )
-    return backbones
+    digests = {name: facts["digest"] for name, facts in stored["backbones"].items()}
+    return find_same(list(digests), digests, weights, run.path)
 
 
 def read_heads(run: RunDir, stored: dict[str, Any]) -> list[list[probe.Head]]:

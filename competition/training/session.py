@@ -277,9 +277,9 @@ def finish_elsewhere(job: Job, *, test: bool) -> FoldResult:
     Raises:
         WeightsError: this process does not see the main one's files.
     """
-    from competition.training.learner import _read_result
+    from competition.training.learner import read_result
 
-    result = _read_result(job, test)
+    result = read_result(job, test)
     if result is None:
         raise WeightsError(f"{job.folder} is not shared between the processes: all need the same file system")
     return result

@@ -119,10 +119,8 @@ class RunDir:
         write_json(self.path / "config.json", wanted)
 
     def _refuse_other(self, wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-        from competition.config import _as_tuple
-
         def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-            return {key: _as_tuple(value) for key, value in values.items() if key not in _FREE_KEYS}
+            return {key: value for key, value in values.items() if key not in _FREE_KEYS}
 
         changed = differences(comparable(stored), comparable(wanted))
         if changed:

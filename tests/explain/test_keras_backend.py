@@ -200,6 +200,23 @@ def test_auxiliary_heads_are_passed_over(flat: KerasBackend, photos: np.ndarray)
     assert backend.last_spatial_layer() == "relu"
 
 
+def test_a_network_of_dead_units_still_has_its_last_map() -> None:
+    import keras
+
+    layers = [
+        keras.layers.Conv2D(2, 3, padding="same", name="conv"),
+        keras.layers.Flatten(name="flat"),
+        keras.layers.Dense(4, activation="relu", bias_initializer=keras.initializers.Constant(-1000.0), name="dead"),
+        keras.layers.Dense(3, name="fc"),
+    ]
+    backend = KerasBackend(
+        keras.Sequential([keras.Input((4, 4, 3)), *layers]), CLASSES, (0.0,) * 3, (1.0,) * 3, (4, 4, 3)
+    )
+    assert backend.last_spatial_layer() == "conv"
+    _, gradients = backend.layer_gradients(np.full((1, 4, 4, 3), 0.5, np.float32), "conv", Target(TARGET.weights[:1]))
+    assert not gradients.any()
+
+
 def test_a_perceptron_has_no_map() -> None:
     import keras
 

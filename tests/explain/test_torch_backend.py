@@ -180,6 +180,15 @@ def test_a_layer_that_is_no_map_is_refused() -> None:
     assert value == pytest.approx(backend.logits(images(backend))[:, 1], abs=1e-5)
 
 
+def test_a_network_of_dead_units_still_has_its_last_map() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 4), nn.ReLU(), nn.Linear(4, 4))
+    nn.init.constant_(model[2].bias, -1000.0)  # type: ignore[arg-type]
+    backend = TorchBackend(model, CLASSES, MEAN, STD, (4, 4, 3))
+    assert backend.last_spatial_layer() == "0"
+    _, gradients = backend.layer_gradients(images(backend), "0", TARGET)
+    assert not gradients.any()
+
+
 def test_a_perceptron_has_no_map() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 4))
     backend = TorchBackend(model, CLASSES, MEAN, STD, (4, 4, 3))

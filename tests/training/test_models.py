@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from competition.errors import UsageError, WeightsError
+from competition.errors import ResumeError, UsageError, WeightsError
 from competition.training.models import (
     classifier_of,
     create_model,
     find_backbones,
+    find_same,
     imagenet_rows,
     load_weights,
     pick_device,
@@ -60,6 +61,26 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
         find_backbones((), tmp_path / "no")
     with pytest.raises(WeightsError, match="holds no folder"):
         find_backbones((), tmp_path)
+
+
+def test_a_runs_backbone_is_found_again_or_it_is_said_what_lacks(weights: Path, tmp_path: Path) -> None:
+    (ref,) = find_backbones((), weights)
+    made, run = {"tiny": ref.digest}, tmp_path / "run"
+    assert find_same(["tiny"], made, weights, run) == (ref,)
+    assert find_same(["test_resnet"], made, weights, run) == (ref,)
+    save_local_dir(tmp_path / "other" / "tiny", seed=1)
+    save_local_dir(tmp_path / "elsewhere" / "small")
+    with pytest.raises(ResumeError, match=r"other/tiny holds other weights than those .*run was made with"):
+        find_same(["tiny"], made, tmp_path / "other", run)
+    with pytest.raises(ResumeError, match=r"weights of 'tiny' from a folder, and here are only small: pass the same"):
+        find_same(["tiny"], made, tmp_path / "elsewhere", run)
+
+
+@pytest.mark.parametrize("name", ["tiny", "test_resnet"])
+def test_a_run_opened_without_its_weights_says_that_none_are_here(name: str, tmp_path: Path) -> None:
+    # 'test_resnet' is a model of timm's hub as well: its weights must not be said to be other ones.
+    with pytest.raises(ResumeError, match=f"weights of '{name}' from a folder, and here are none: pass the same"):
+        find_same([name], {name: "a digest"}, None, tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
