@@ -55,8 +55,10 @@ def render_view(
         raise UsageError(f"unknown interpolation '{interpolation}'{nearest(interpolation, RESAMPLING)} Known: {known}")
     size = view.size_for(input_size)
     box = _box(image.shape[0], image.shape[1], view.crop, crop_pct)
-    resized = Image.fromarray(image).resize((size, size), RESAMPLING[interpolation], box=box)
-    square = np.asarray(resized)
+    if box == (0, 0, size, size) and image.shape[:2] == (size, size):
+        square = np.ascontiguousarray(image)  # resampling would give back the same pixels
+    else:
+        square = np.asarray(Image.fromarray(image).resize((size, size), RESAMPLING[interpolation], box=box))
     return np.ascontiguousarray(square[:, ::-1]) if view.flip else square
 
 

@@ -1,12 +1,16 @@
-"""The commonest kind of photo, a whole colour JPEG that lies upright, by the shortest way: header, then OpenCV.
+"""The commonest kind of photo, a whole colour JPEG that lies upright, by the shortest way: header, then pixels.
 
-Pillow and OpenCV both call libjpeg-turbo, so the pixels are the same, reduced sizes included; but OpenCV writes them
-straight into the array, where Pillow packs and copies them twice (224 x 224 pixels: 0.20 against 0.34 ms).
+Pillow, OpenCV and simplejpeg all call libjpeg-turbo, so the pixels are the same, reduced sizes included; but OpenCV
+writes them straight into the array, where Pillow packs and copies them twice, and simplejpeg, taken where it is
+installed, does so without OpenCV's ways round it (224 x 224 pixels: 0.34, 0.20 and 0.16 ms).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import struct
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -38,18 +42,43 @@ def plain_size(content: bytes) -> tuple[int, int] | None:
 
 
 def decode_plain(content: bytes, size: tuple[int, int], min_side: int | None) -> np.ndarray | None:
-    """Pixels of such a photo, uint8 (h, w, 3), RGB; None where OpenCV gives up.
+    """Pixels of such a photo, uint8 (h, w, 3), RGB; None where the decoder finds fault with it.
 
     Args:
         content: the whole file.
         size: width and height that the file states.
         min_side: decode at 1/2, 1/4 or 1/8 of the size, the shorter side never below this; None at full size.
     """
+    most = min(size) // max(1, min_side) if min_side is not None else 1
+    factor = next((factor for factor in (8, 4, 2) if most >= factor), 1)
+    simplejpeg = _simplejpeg()
+    return _by_opencv(content, factor) if simplejpeg is None else _by_simplejpeg(simplejpeg, content, size, factor)
+
+
+@cache
+def _simplejpeg() -> Any:
+    """The package, or None where it is not installed."""
+    if importlib.util.find_spec("simplejpeg") is None:
+        return None
+    import simplejpeg
+
+    return simplejpeg
+
+
+def _by_simplejpeg(package: Any, content: bytes, size: tuple[int, int], factor: int) -> np.ndarray | None:
+    # It takes the smallest of all sizes in eighths that reaches what is asked for: this one exactly.
+    width, height = (-(-side // factor) if factor > 1 else 0 for side in size)
+    try:
+        pixels: np.ndarray = package.decode_jpeg(content, "RGB", min_width=width, min_height=height, min_factor=factor)
+    except ValueError:
+        return None
+    return pixels
+
+
+def _by_opencv(content: bytes, factor: int) -> np.ndarray | None:
     import cv2  # 0.1 s: not before a photo is read
 
-    shrunk = min(size) // max(1, min_side) if min_side is not None else 1
-    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-    flag = next((flags[factor] for factor in flags if shrunk >= factor), cv2.IMREAD_COLOR)
+    flag = getattr(cv2, f"IMREAD_REDUCED_COLOR_{factor}") if factor > 1 else cv2.IMREAD_COLOR
     in_order = getattr(cv2, "IMREAD_COLOR_RGB", 0)  # OpenCV 4.11 and later write RGB themselves
     if in_order:
         flag = flag & ~cv2.IMREAD_COLOR | in_order

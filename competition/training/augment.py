@@ -234,6 +234,25 @@ def colour_spans(strength: Strength) -> dict[str, float]:
     return {key: getattr(strength, key) for key in ("brightness", "contrast", "saturation")}
 
 
+def colour_matrix(mean: Sequence[float], brightness: float, contrast: float, saturation: float) -> np.ndarray:
+    """Brightness, contrast and saturation as one matrix: each is linear in the pixels, and their order is all one.
+
+    Args:
+        mean: of the photo's three channels; contrast pulls towards their grey.
+        brightness: factor of all values.
+        contrast: 0 leaves the mean grey, 1 the photo.
+        saturation: 0 leaves grey, 1 the photo.
+
+    Returns:
+        float32 (3, 4): what the three channels and a constant 1 add to each channel.
+    """
+    luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as both libraries' grey
+    matrix = np.empty((3, 4), np.float32)
+    matrix[:, :3] = (brightness * contrast) * (saturation * np.eye(3) + (1 - saturation) * luma)
+    matrix[:, 3] = brightness * (1 - contrast) * float(luma @ np.asarray(mean))
+    return matrix
+
+
 def draw_augment_sheet(
     photo: np.ndarray,
     *,

@@ -22,7 +22,7 @@ from competition.environment import before_tensorflow, data_candidates, weights_
 from competition.errors import DataError, KitError, UsageError, nearest
 from competition.files import digest_of, digest_of_file, read_json, write_json
 from tests.benchmarks.measure import Setup, machine
-from tests.benchmarks.tables import ROOT, save, source_digest, stored, write_table
+from tests.benchmarks.tables import ROOT, everything, save, source_digest, stored, summary, write_table
 
 PARTS = ("help", "loader", "embed", "tta", "probe", "step", "audit", "report")
 
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(f"unknown part '{part}'{nearest(part, PARTS)} Known: {', '.join(PARTS)}")
     for part in [name for name in PARTS if name in asked.parts] or PARTS:
         _measure_apart(part, setup, asked.out, again=asked.again)
-    print(write_table(asked.out, PARTS))
+    path = write_table(asked.out, PARTS)
+    print(summary(everything(asked.out, PARTS)), f"all figures: {path}", sep="\n\n")
     return 0
 
 

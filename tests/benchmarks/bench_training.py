@@ -7,8 +7,9 @@ From the root of a checkout:
 
 ``fastai``: ``ImageDataLoaders.from_df`` with ``Resize`` and ``aug_transforms``, ``vision_learner``, ``fine_tune`` (one
 frozen epoch, then the others), as its tutorial has it. ``bare``: a loop of a few lines over the kit's loader, from a
-fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos per second are of the training part of the epochs in
-which everything trains; log loss is of the fold's validation photos, without temperature.
+fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos per second are of the training part of all epochs but
+the first (fastai's frozen one; the others start their readers and draw the model's graph in it); log loss is of the
+fold's validation photos, without temperature.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def by_fastai(one: OneFold, weights: Path, config: TrainConfig) -> dict[str, Any
         seconds = time.monotonic() - start
         probabilities, targets = learn.get_preds()
     steps = len(loaders.train) * config.batch_size
-    rate = steps / statistics.mean(watch.seconds[1:])  # without the frozen epoch
+    rate = steps / statistics.mean(watch.seconds[1:])
     found = (probabilities.double().numpy(), targets.numpy())
     return {"photos_per_second": rate, "seconds": seconds, "log_loss": log_loss(*found), "accuracy": accuracy(*found)}
 
@@ -119,7 +120,7 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
     photos = job.photos(one.fold.valid_ids)
     logits = predict_views(model, job.backbone.spec, photos, ["identity"], config.image_size, precision=dtype)[0]
     found = (softmax(logits), job.labels(one.fold.valid_ids))
-    rate = learn.sampler.steps * learn.sampler.share / statistics.mean(seconds)
+    rate = learn.sampler.steps * learn.sampler.share / statistics.mean(seconds[1:])
     return {"photos_per_second": rate, "seconds": total, "log_loss": log_loss(*found), "accuracy": accuracy(*found)}
 
 
@@ -148,7 +149,7 @@ def by_kit(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> di
     start = time.monotonic()
     result = fit_fold(one.prepared.usable, one.fold, config, run, weights=weights, head=one.head, test=False)
     rows = History(run / f"fold{one.fold.index}" / "history.csv").rows
-    rate = statistics.mean(row["images_per_second"] for row in rows)
+    rate = statistics.harmonic_mean([row["images_per_second"] for row in rows[1:]])
     seconds = time.monotonic() - start
     return {
         "photos_per_second": rate, "seconds": seconds, "log_loss": result.log_loss, "accuracy": result.accuracy,

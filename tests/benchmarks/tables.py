@@ -50,6 +50,13 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """The promises in columns, for a terminal."""
+    rows = [["what", "measured", "target", "met"], *(_claim(item).cells() for item in _claims(results))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
 def write_table(folder: Path, order: Sequence[str]) -> Path:
     """Write ``bench.md`` of all results that are there."""
     path = folder / "bench.md"

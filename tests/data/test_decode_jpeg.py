@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from competition.data import decode
+from competition.data import jpeg as jpeg_module
 from competition.data.decode import decode_photo
 from competition.data.jpeg import plain_size
 from competition.data.photo_cache import shrink
@@ -39,8 +40,13 @@ def by_pillow(content: bytes, min_side: int | None) -> np.ndarray:
 
 @pytest.mark.parametrize("min_side", [None, 20, 70, 200])
 @pytest.mark.parametrize("options", [{"quality": 92, "subsampling": 0}, {"quality": 80}, {"progressive": True}])
-@pytest.mark.parametrize("size", [(333, 251), (160, 320)])
-def test_the_pixels_are_pillows(size, options, min_side):
+@pytest.mark.parametrize("size", [(333, 251), (160, 320), (1001, 777)])
+@pytest.mark.parametrize("decoder", ["simplejpeg", "opencv"])
+def test_the_pixels_are_pillows(size, options, min_side, decoder, monkeypatch):
+    if decoder == "opencv":
+        monkeypatch.setattr(jpeg_module, "_simplejpeg", lambda: None)
+    elif jpeg_module._simplejpeg() is None:
+        pytest.skip("simplejpeg is not installed")
     content = jpeg(photo(*size), **options)
     expected = by_pillow(content, min_side)
     found = decode_photo(content, "x.jpg", min_side)
