@@ -14,22 +14,31 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from baselines.chapter_pictures import (
+    answers,
+    channel_images,
+    class_images,
+    deletion_figure,
+    deletion_findings,
+    first_filters,
+    heat_maps,
+    line,
+    map_sizes,
+    maps,
+)
 from baselines.datasets import Dataset, load_dataset
 from baselines.records import FitResult
 from competition.errors import DataError, UsageError
 from competition.files import read_npz
-from competition.notebook import pick, picture, quiet, short, show, tell
+from competition.notebook import mode, pick, picture, quiet, short, show, tell
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from competition.explain.backend import Backend
 
 __all__ = [
     "about",
@@ -41,14 +50,18 @@ __all__ = [
     "confusion",
     "curves",
     "deletion_figure",
+    "deletion_findings",
     "figures",
     "findings",
     "first_filters",
     "heat_maps",
+    "ladder_findings",
     "layers",
+    "learning_layers",
     "limited",
     "line",
     "load",
+    "map_sizes",
     "maps",
     "mistakes",
     "one_of_each",
@@ -59,12 +72,24 @@ __all__ = [
     "samples",
     "short",
     "show",
+    "size_against",
     "tell",
+    "weights",
 ]
 
 
+_PROPER = {"pytorch": "PyTorch", "keras": "Keras on TensorFlow", "numpy": "NumPy"}
+# The digits that scikit-learn brings have 8 pixels, too few for most networks here.
+_STAND_IN_SIDE = 16
+
+
 def begin(framework: str = "pytorch", seed: int = 0) -> None:
-    """Seed everything, keep third parties' warnings out of the page, say on what the notebook runs."""
+    """Seed everything, keep third parties' warnings out of the page, say on what the notebook runs.
+
+    Args:
+        framework: ``pytorch``, ``keras`` or ``numpy``.
+        seed: of NumPy's global generator.
+    """
     warnings.filterwarnings("ignore")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from baselines.adapter import adapter_for
@@ -74,7 +99,7 @@ def begin(framework: str = "pytorch", seed: int = 0) -> None:
         environment.before_tensorflow()
     np.random.seed(seed)  # noqa: NPY002 - libraries that a reader adds may draw from the global generator
     device = adapter_for(framework).device_name("auto")
-    tell(f"{framework} on **{device}**, {'short' if short() else 'full'} mode.")
+    mode(f"{_PROPER[framework]} on **{device}**")
 
 
 def load(*names: str, image_size: int | None = None) -> Dataset:
@@ -85,9 +110,10 @@ def load(*names: str, image_size: int | None = None) -> Dataset:
         image_size: side in pixels to resize to.
     """
     reasons = []
-    for name in (*names, "digits"):
+    for name in dict.fromkeys((*names, "digits")):
+        side = _STAND_IN_SIDE if name == "digits" != names[0] else None
         try:
-            data = load_dataset(name, image_size=image_size)
+            data = load_dataset(name, image_size=image_size or side)
         except (DataError, UsageError) as error:
             reasons.append(f"{name}: {error}")
             continue
@@ -144,6 +170,45 @@ def layers(model: Any) -> None:
     from baselines.summary import summarise
 
     print(summarise(model).table())
+
+
+def learning_layers(model: Any) -> int:
+    """Convolutions and dense layers: what the papers count when they say how deep a network is."""
+    from baselines.summary import summarise
+
+    return sum(row.kind in ("conv", "conv by table", "dense") for row in summarise(model).rows)
+
+
+def weights(model: Any, most: int = 6) -> pd.DataFrame:
+    """Names and shapes of a network's first arrays, as its framework keeps them."""
+    import pandas as pd
+
+    from baselines.port import is_keras
+
+    if is_keras(model):
+        rows = [{"weight": item.path, "shape": tuple(item.shape)} for item in model.weights[:most]]
+    else:
+        rows = [{"weight": name, "shape": tuple(item.shape)} for name, item in list(model.state_dict().items())[:most]]
+    return pd.DataFrame(rows).set_index("weight")
+
+
+def size_against(model: Any, other: str, data: Dataset) -> str:
+    """A sentence about how many weights a network has beside another of the same framework.
+
+    Args:
+        model: the network.
+        other: registered name of the other.
+        data: gives the other's classes and image size.
+    """
+    from baselines.registry import create_model
+    from baselines.summary import summarise
+
+    mine = summarise(model)
+    theirs = create_model(
+        other, mine.framework, num_classes=data.num_classes, in_channels=data.in_channels, image_size=data.image_size
+    )
+    more = summarise(theirs).parameters
+    return f"{mine.parameters:,} weights; `{other}` has {more:,}, which is {more / mine.parameters:,.0f} times as many."
 
 
 def figures(result: FitResult) -> pd.DataFrame:
@@ -236,145 +301,10 @@ def _most_confused(found: Any) -> str:
     return f"What is confused most: **{names[true]}** called **{names[called]}** ({matrix.max()} times)."
 
 
-def first_filters(backend: Backend, layer: str | None = None) -> Figure:
-    """The filters of a convolution, by default of the first."""
-    from competition.explain.activations import filter_sheet
-    from competition.explain.figures import picture_figure
-    from competition.explain.verbs import first_with_filters
-
-    chosen = layer or first_with_filters(backend)
-    return picture_figure(filter_sheet(backend, chosen, most=64), chosen, longest=5.0)
-
-
-def answers(backend: Backend, image: np.ndarray, count: int = 3, channels: int = 16) -> Figure:
-    """An image and what some spatial layers answer to it, from the input to the last.
-
-    Args:
-        backend: the network.
-        image: uint8 (h, w, c).
-        count: layers shown.
-        channels: channels shown of each, the strongest.
-    """
-    from competition.explain.activations import activation_maps, mosaic, stretched, strongest
-    from competition.explain.figures import Panel, sheet
-
-    pixels = image.astype(np.float32) / 255
-    names = [info.name for info in backend.layers() if info.spatial]
-    chosen = [names[place] for place in np.linspace(0, len(names) - 1, count).round().astype(int)]
-    panels = [Panel(pixels, "input")]
-    for name in dict.fromkeys(chosen):
-        maps = activation_maps(backend, pixels, name)
-        best = maps[strongest(maps, channels)]
-        shape = f"{maps.shape[0]} x {maps.shape[1]} x {maps.shape[2]}"
-        panels.append(Panel(mosaic(stretched(best), side=28), name, f"{shape}, the {len(best)} strongest"))
-    return sheet([panels], side=2.6)
-
-
-def class_images(backend: Backend, names: Sequence[str], steps: int | None = None) -> Figure:
-    """Pictures painted from noise by gradient ascent on classes."""
-    from competition.explain.ascent import AscentConfig, ascend_class
-    from competition.explain.figures import Panel, sheet
-
-    config = AscentConfig(steps=steps or pick(256, 24))
-    panels = [Panel(ascend_class(backend, name, config=config), name) for name in names]
-    half = (len(panels) + 1) // 2 if len(panels) > 5 else len(panels)
-    return sheet([row for row in (panels[:half], panels[half:]) if row], side=1.7)
-
-
-def channel_images(backend: Backend, layers: Sequence[str], channels: int = 3, steps: int | None = None) -> Figure:
-    """Pictures painted from noise for the first channels of some layers, a row per layer."""
-    from competition.explain.ascent import AscentConfig, ascend_channel
-    from competition.explain.figures import Panel, sheet
-
-    config = AscentConfig(steps=steps or pick(192, 20), size=min(backend.input_shape[0], 128))
-    rows = [
-        [Panel(ascend_channel(backend, name, number, config), name, f"channel {number}") for number in range(channels)]
-        for name in layers
-    ]
-    columns = [[row[number] for row in rows] for number in range(channels)]
-    return sheet(columns, side=1.9)
-
-
-def deletion_figure(backend: Backend, images: np.ndarray, labels: Sequence[str], methods: Sequence[str]) -> Figure:
-    """Probability of the class while the hottest pixels are blanked: each method's mean, and random maps'.
-
-    Args:
-        backend: the network.
-        images: uint8 (n, h, w, c).
-        labels: classes, length n.
-        methods: of heat maps.
-    """
-    from competition.explain.backend import class_target
-    from competition.explain.explain_photos import heat
-    from competition.explain.faithfulness import deletion
-    from competition.explain.figures import curves_figure
-
-    pixels = images.astype(np.float32) / 255
-    target = class_target(backend.classes, list(labels))
-    maps = {method: heat(backend, pixels, target, method) for method in methods}
-    maps["random"] = np.random.default_rng(0).random(pixels.shape[:3], dtype=np.float32)
-    found = {name: deletion(backend, pixels, target, heat_map, steps=pick(20, 10)) for name, heat_map in maps.items()}
-    lines = {name: (curve.shares.tolist(), curve.values.mean(axis=0).tolist()) for name, curve in found.items()}
-    return curves_figure(lines, "share of the pixels that are blanked", "probability of the class")
-
-
-def heat_maps(
-    backend: Backend,
-    images: np.ndarray,
-    labels: Sequence[str],
-    methods: Sequence[str] = ("gradcam", "layercam", "integrated-gradients"),
-) -> Figure:
-    """Images, and over each of them where some methods find what speaks for its class.
-
-    Args:
-        backend: the network.
-        images: uint8 (n, h, w, c).
-        labels: true classes, length n.
-        methods: see ``dogbreed explain --help``.
-    """
-    from competition.explain.backend import class_target
-    from competition.explain.explain_photos import heat
-    from competition.explain.figures import Panel, sheet
-    from competition.explain.overlays import overlay
-
-    pixels = images.astype(np.float32) / 255
-    target = class_target(backend.classes, list(labels))
-    called = [backend.classes[number] for number in backend.logits(pixels).argmax(axis=1)]
-    rows = [[Panel(image, label) for image, label in zip(pixels, labels, strict=True)]]
-    for method in methods:
-        maps = heat(backend, pixels, target, method)
-        panels = [Panel(overlay(image, found), method) for image, found in zip(pixels, maps, strict=True)]
-        rows.append(panels)
-    rows[0] = [
-        Panel(panel.image, panel.title, "" if name == panel.title else f"called {name}")
-        for panel, name in zip(rows[0], called, strict=True)
-    ]
-    return sheet(rows, side=1.6)
-
-
 def one_of_each(data: Dataset, classes: int = 6) -> tuple[np.ndarray, list[str]]:
     """A test image of each of the first classes, uint8 (n, h, w, c), and their names."""
     rows = [int(np.flatnonzero(data.test.labels == number)[0]) for number in range(min(classes, data.num_classes))]
     return data.test.images[rows], [data.classes[data.test.labels[row]] for row in rows]
-
-
-def line(values: Sequence[float], x: str, y: str) -> Figure:
-    """A course of numbers, counted from 1."""
-    from competition.explain.figures import curves_figure
-
-    return curves_figure({y: (list(range(1, len(values) + 1)), list(values))}, x, y)
-
-
-def maps(values: np.ndarray, names: Sequence[str]) -> Figure:
-    """Signed maps (n, h, w) side by side, one scale for all: orange above 0, blue below."""
-    from competition.explain.figures import Panel, sheet, wrapped
-
-    largest = max(float(np.abs(values).max()), 1e-12)
-    share = values[..., None] / largest
-    warm, cold = np.array([0.66, 0.28, 0.10]), np.array([0.08, 0.39, 0.55])
-    shown = 1 - np.clip(share, 0, 1) * (1 - warm) - np.clip(-share, 0, 1) * (1 - cold)
-    panels = [Panel(image.astype(np.float32), str(name)) for image, name in zip(shown, names, strict=True)]
-    return sheet(wrapped(panels, 5), side=1.5)
 
 
 def autoencoder_findings(table: pd.DataFrame) -> str:
@@ -388,3 +318,18 @@ def autoencoder_findings(table: pd.DataFrame) -> str:
     sizes = table.drop_duplicates("kind").set_index("kind")["parameters"]
     sizes_said = ", ".join(f"{kind} {count:,}" for kind, count in sizes.items())
     return "\n".join([*lines, f"- Parameters: {sizes_said}."])
+
+
+def ladder_findings(table: pd.DataFrame) -> str:
+    """What a table of ``tabular.walk`` says about lines and layers, Markdown."""
+    first, best = table.iloc[0], table.loc[table["test"].idxmax()]
+    deep = table[table["model"].str.startswith("MLP")]
+    line = table.drop(deep.index).sort_values("test").iloc[-1]
+    deepest = deep.sort_values("test").iloc[-1]
+    gap, spread = deepest["test"] - line["test"], max(deepest["spread"], line["spread"])
+    verdict = "which is within the spread" if abs(gap) <= spread else "which exceeds the spread"
+    return (
+        f"The best model here is **{best['model']}** with {best['test']:.1%} of the test rows; always saying the most "
+        f"frequent class gives {first['test']:.1%}. The best network with hidden layers differs from the best without "
+        f"by {gap * 100:+.1f} points, {verdict} ({spread * 100:.1f})."
+    )

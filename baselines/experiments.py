@@ -28,7 +28,10 @@ from competition.files import digest_of
 from competition.training.sweep_space import Choice, Range
 
 # What a study may vary beside the keys of FitConfig and the options of its model.
-PLACES = ("model", "framework", "dataset", "train_images", "seconds")
+PLACES = ("model", "framework", "dataset", "train_images", "test_images", "seconds", "image_size")
+# These are part of a study's identity only where they are used: studies made before they existed go on.
+_WHERE_USED = ("test_images", "seconds", "image_size")
+_AMOUNTS = ("train_images", "test_images", "seconds", "image_size")
 _LOGARITHMIC = ("lr", "weight_decay", "l1", "l2")  # these act by their order of magnitude
 
 
@@ -49,8 +52,10 @@ class Study:
         framework: ``pytorch``, ``keras`` or ``numpy``.
         dataset: a name or path for ``load_dataset``.
         train_images: how many training images are used; 0 uses all. Few make over-fitting visible and a study short.
+        test_images: how many test images are used; 0 uses all. Large networks on a CPU are tested on fewer.
         seconds: time that each trial trains, in place of a number of epochs: as many epochs as fit, by the time that
             one epoch takes here and now; 0 goes by ``epochs``.
+        image_size: side in pixels that images are resized to; 0 keeps their own.
 
     Raises:
         UsageError: a key is unknown, a value is impossible, or there is nothing to compare.
@@ -68,7 +73,9 @@ class Study:
     framework: str = "pytorch"
     dataset: str = "mnist"
     train_images: int = 0
+    test_images: int = 0
     seconds: float = 0.0
+    image_size: int = 0
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.grid, self.variants, self.space))) != 1:
@@ -126,17 +133,16 @@ class Study:
         model = {key: value for key, value in chosen.items() if key in options}
         spec.replace(**model)
         config = FitConfig.from_dict({**{k: v for k, v in chosen.items() if k not in options}, "seed": seed})
-        if places["train_images"] < 0:
-            raise UsageError(f"study '{self.name}': train_images={places['train_images']} must be 0 or more")
-        if places["seconds"] < 0:
-            raise UsageError(f"study '{self.name}': seconds={places['seconds']} must be 0 or more")
-        rest = (places["dataset"], places["train_images"], places["seconds"])
-        return Plan(places["model"], framework, *rest, options=model, config=config)
+        for key in _AMOUNTS:
+            if places[key] < 0:
+                raise UsageError(f"study '{self.name}': {key}={places[key]} must be 0 or more")
+        rest = {key: places[key] for key in PLACES if key not in ("model", "framework")}
+        return Plan(model=places["model"], framework=framework, options=model, config=config, **rest)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a continuation, in JSON's types; seeds and trials may be added."""
         keys = [*PLACES, "grid", "variants", "fixed"]
-        own = {key: getattr(self, key) for key in keys if key != "seconds" or self.seconds}
+        own = {key: getattr(self, key) for key in keys if key not in _WHERE_USED or getattr(self, key)}
         return _json({**own, "space": {key: str(entry) for key, entry in self.space.items()}})
 
 
@@ -167,7 +173,9 @@ class Plan:
         framework: ``pytorch``, ``keras`` or ``numpy``.
         dataset: name or path.
         train_images: how many training images are used; 0 uses all.
+        test_images: how many test images are used; 0 uses all.
         seconds: budget of time; 0 goes by the configuration's epochs.
+        image_size: side in pixels; 0 keeps the images' own.
         options: of the model.
         config: of the training.
     """
@@ -176,7 +184,9 @@ class Plan:
     framework: str
     dataset: str
     train_images: int
+    test_images: int
     seconds: float
+    image_size: int
     options: Mapping[str, Any]
     config: FitConfig
 
@@ -271,5 +281,6 @@ def _kinds(model: str) -> dict[str, Any]:
     """Types by key: of FitConfig, of the model's specification, and of the places."""
     config, spec = typing.get_type_hints(FitConfig), typing.get_type_hints(type(find_entry(model).spec))
     own = {key: kind for key, kind in {**config, **spec}.items() if typing.get_origin(kind) is not typing.ClassVar}
-    places = {"model": str, "framework": str, "dataset": str, "train_images": int, "seconds": float}
+    places = {"model": str, "framework": str, "dataset": str, "train_images": int, "test_images": int, "seconds": float}
+    places["image_size"] = int
     return {key: kind for key, kind in own.items() if key not in ("seed", "n_folds", "name")} | places

@@ -81,6 +81,8 @@ def paragraphs(study: Study, groups: Sequence[Group]) -> list[str]:
 def _setting(study: Study, groups: Sequence[Group]) -> str:
     plan = study.plan(study.settings()[0] if not study.searched else study_first(study), study.seeds[0])
     images = f"{plan.train_images:,} training images" if plan.train_images else "all training images"
+    images += f" ({plan.image_size} px)" if plan.image_size else ""
+    images += f", {plan.test_images:,} test images" if plan.test_images else ""
     varied = {key for group in groups for key in group.settings}
     model = "" if "model" in varied else f"{plan.model} "
     framework = "" if "framework" in varied else f"({plan.framework}) "

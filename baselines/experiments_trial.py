@@ -25,8 +25,8 @@ _NUMPY_OPTIONS = ("hidden", "activation", "init")
 
 
 @lru_cache(maxsize=2)
-def data_for(dataset: str, where: str | None, train_images: int) -> Dataset:
-    """The data set with at most so many training images, as many of each class as their shares allow.
+def data_for(dataset: str, where: str | None, train_images: int, image_size: int = 0, test_images: int = 0) -> Dataset:
+    """The data set with at most so many training and test images, as many of each class as their shares allow.
 
     Where there are fewer training images, there are at most half as many validation images (looked at every epoch).
 
@@ -34,8 +34,12 @@ def data_for(dataset: str, where: str | None, train_images: int) -> Dataset:
         dataset: name or path.
         where: see ``load_dataset``.
         train_images: 0 keeps all.
+        image_size: side in pixels; 0 keeps the images' own.
+        test_images: 0 keeps all.
     """
-    data = load_dataset(dataset, where)
+    data = load_dataset(dataset, where, image_size=image_size or None)
+    if test_images and test_images < len(data.test):
+        data = dataclasses.replace(data, test=_limited(data.test, test_images))
     if not train_images or train_images >= len(data.train):
         return data
     train, valid = _limited(data.train, train_images), _limited(data.valid, -(-train_images // 2))
@@ -117,7 +121,7 @@ def run_plan(plan: Plan, where: str | None, folder: Path, hooks: tuple[EpochHook
         TrainingError: the loss became NaN.
         KitError: the settings do not fit the data, or the folder holds another run.
     """
-    data = data_for(plan.dataset, where, plan.train_images)
+    data = data_for(plan.dataset, where, plan.train_images, plan.image_size, plan.test_images)
     if plan.seconds:
         plan = _timed(plan, data, folder.with_name(f"{folder.name}-probe"))
     model = make_model(plan, data)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from competition.errors import WeightsError
-from competition.files import atomic_path
+from competition.files import atomic_path, read_arrays
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -124,16 +124,8 @@ def load_weights(model: Any, path: Path) -> None:
     Raises:
         WeightsError: the file is missing, damaged or of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as stored:
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
-            described = json.loads((stored.metadata() or {}).get("model", "{}"))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path} is missing") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file ({error}); write the checkpoint again") from error
+    weights, header = read_arrays(path)
+    described = json.loads(header.get("model", "{}"))
     try:
         load_into(model, weights)
     except WeightsError as error:

@@ -11,6 +11,14 @@ from competition.errors import UsageError, nearest
 
 # Small enough for a laptop: 4,000 of MNIST's images and a few epochs separate most settings by more than the seeds do.
 _SMALL: Mapping[str, Any] = {"dataset": "mnist", "train_images": 4000}
+# A GoogLeNet takes three thousand times the arithmetic of a LeNet: small images, and few, or a CPU is busy for hours.
+_LARGE_NETWORKS: Mapping[str, Any] = {
+    "dataset": "fashion-mnist",
+    "train_images": 1000,
+    "test_images": 1000,
+    "image_size": 16,
+    "seeds": (0, 1),
+}
 
 
 def _studies() -> dict[str, Study]:
@@ -89,19 +97,29 @@ def _studies() -> dict[str, Study]:
             "architectures",
             "AlexNet, VGG, GoogLeNet, ResNet, Xception and an MLP, the same number of epochs",
             grid={"model": architectures},
-            fixed={"epochs": 3},
-            seeds=(0, 1),
-            dataset="fashion-mnist",
-            train_images=2000,
+            fixed={"epochs": 4, "batch_size": 32},
+            **_LARGE_NETWORKS,
         ),
         Study(
             "architectures-in-time",
             "The same networks, the same number of seconds",
             grid={"model": architectures},
-            seeds=(0, 1),
-            dataset="fashion-mnist",
-            train_images=2000,
-            seconds=30,
+            fixed={"batch_size": 32},
+            seconds=20,
+            **_LARGE_NETWORKS,
+        ),
+        Study(
+            "googlenet",
+            "Why a GoogLeNet stays near chance: auxiliary heads, the rate, batch norm",
+            variants=(
+                {"batch_norm": False, "optimiser": "momentum", "lr": 0.01},
+                {"batch_norm": False, "optimiser": "momentum", "lr": 0.01, "aux_heads": True},
+                {"batch_norm": False, "optimiser": "adamw", "lr": 1e-3},
+                {"batch_norm": True, "optimiser": "momentum", "lr": 0.01},
+            ),
+            model="googlenet_small",
+            fixed={"epochs": 4, "batch_size": 32},
+            **_LARGE_NETWORKS,
         ),
     )
     return {study.name: study for study in studies}

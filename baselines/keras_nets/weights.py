@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from competition.errors import WeightsError
-from competition.files import atomic_path
+from competition.files import atomic_path, read_arrays
 
 
 def own_weights(model: keras.Model) -> dict[str, np.ndarray]:
@@ -74,16 +74,8 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
     Raises:
         WeightsError: the file is missing, damaged or of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as stored:
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
-            order = json.loads((stored.metadata() or {}).get("order", "[]"))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path} is missing") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file ({error}); write the checkpoint again") from error
+    arrays, header = read_arrays(path)
+    order = json.loads(header.get("order", "[]"))
     try:
         assign_arrays(model.weights, _renumbered(arrays, order, list(own_weights(model))))
     except WeightsError as error:

@@ -26,7 +26,7 @@ from baselines.numpy_nets.optimisers import SGD, create_optimiser
 from baselines.schedules import rate_at
 from competition.console import duration, progress, say
 from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
-from competition.files import atomic_path
+from competition.files import atomic_path, digest_of, read_arrays
 from competition.training.tracking import History, RunDir, tensorboard
 
 if TYPE_CHECKING:
@@ -201,8 +201,6 @@ class _Training:
             save_file(arrays, str(temporary), metadata={**header, "identity": self._identity()})
 
     def _identity(self) -> str:
-        from competition.files import digest_of
-
         return digest_of({**self.config.identity(), "data": self.data.digest, "sizes": list(self.model.sizes)})
 
     def restore(self) -> None:
@@ -210,17 +208,14 @@ class _Training:
 
         Raises:
             ResumeError: it is of another training.
+            WeightsError: it is damaged.
         """
-        from safetensors import safe_open
-
         path = self.run / "checkpoint" / _STATE
         if not path.is_file():
             return
-        with safe_open(str(path), framework="numpy") as stored:
-            header = stored.metadata()
-            if header.pop("identity") != self._identity():
-                raise ResumeError(f"{path} is of another training: choose another --run-dir or delete it")
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+        arrays, header = read_arrays(path)
+        if header.pop("identity", "") != self._identity():
+            raise ResumeError(f"{path} is of another training: choose another --run-dir or delete it")
         numbers = {key: float(text) for key, text in header.items()}
         self.state = _State(
             epoch=int(numbers["epoch"]),
@@ -272,16 +267,7 @@ def load(model: MLP, path: Path) -> None:
     Raises:
         WeightsError: missing, damaged or of another network.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        weights = load_file(path)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path} is missing") from error
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is no readable safetensors file ({error})") from error
-    model.load_state(weights)
+    model.load_state(read_arrays(path)[0])
 
 
 def device_name(device: str) -> str:
