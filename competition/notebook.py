@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 T = TypeVar("T")
+_BEGUN = time.monotonic()
 
 
 def short() -> bool:
@@ -26,6 +28,22 @@ def short() -> bool:
 def pick(full: T, brief: T) -> T:
     """The first value, or the second in short mode."""
     return brief if short() else full
+
+
+def mode(where: str) -> None:
+    """Tell, as a notebook's first output, on what it runs and in which mode.
+
+    Args:
+        where: the framework and its device, Markdown.
+    """
+    tell(f"{where}, **{'short' if short() else 'full'} mode**.")
+
+
+def took() -> None:
+    """Tell, as a notebook's last output, how long it took from its first import of the kit."""
+    from competition.console import duration
+
+    tell(f"All of this took {duration(time.monotonic() - _BEGUN)}.")
 
 
 @contextmanager

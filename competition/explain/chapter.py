@@ -20,7 +20,7 @@ from competition.data.layout import CompetitionData, load_data
 from competition.errors import DataError
 from competition.explain.misclassified import Verdicts, confusions, suspected_mislabels, verdicts
 from competition.explain.pages import is_drawing
-from competition.notebook import pick, picture, short, show, tell
+from competition.notebook import mode, pick, picture, short, show, tell
 from competition.types import Predictions
 
 if TYPE_CHECKING:
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
     from competition.explain.backend import Backend
     from competition.explain.figures import Panel
+    from competition.prediction.ensemble import EnsembleResult
     from competition.types import CVResult
 
 __all__ = [
+    "blend_findings",
     "breeds",
     "called_wrongly",
     "compared",
+    "comparison",
     "contrasts",
     "dogs",
     "few_breeds",
@@ -65,18 +68,21 @@ def dogs(most_breeds: int = 10, most_photos: int = 40, like: str = "") -> tuple[
     """
     from competition.data.sample import draw_sample
     from competition.environment import cache_folder
-    from competition.training.models import local_folders
+    from competition.training.models import local_folders, pick_device
 
     warnings.filterwarnings("ignore")
     try:
         data = load_data()
     except DataError:
         data = load_data(draw_sample(cache_folder() / "sample"))
+    mode(f"PyTorch on **{pick_device('auto').type}**")
+    share = len(data.train) / len(data.classes)
+    tell(f"{len(data.classes)} breeds, {len(data.train):,} training photos: {share:.0f} of each on average.")
     if is_drawing(data):
         tell("**The competition's photos are not here: the embedded sample stands in. It is a drawing.**")
     elif short():
         data = few_breeds(data, most_breeds, most_photos, like)
-        tell(f"Short mode: {len(data.classes)} breeds, {len(data.train)} training photos.")
+        tell(f"Of these the short mode takes {len(data.classes)} breeds with {len(data.train)} photos.")
     folders = local_folders()
     if not folders:
         tell("**No pretrained weights are here** (`DOGBREED_WEIGHTS`): networks start from scratch.")
@@ -137,6 +143,29 @@ def compared(results: dict[str, CVResult]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def comparison(results: dict[str, CVResult]) -> str:
+    """Which of some runs has the lowest log loss, and by how much, Markdown."""
+    ranked = sorted(results, key=lambda name: results[name].log_loss)
+    if len(ranked) < 2:
+        return f"Only one model here: **{ranked[0]}**, log loss {results[ranked[0]].log_loss:.4f}."
+    best, other = results[ranked[0]], results[ranked[1]]
+    return (
+        f"**{ranked[0]}** is ahead: log loss {best.log_loss:.4f} against {other.log_loss:.4f}, accuracy "
+        f"{best.accuracy:.2%} against {other.accuracy:.2%}, out of fold, on {len(best.oof):,} photos."
+    )
+
+
+def blend_findings(both: EnsembleResult, results: dict[str, CVResult]) -> str:
+    """Whether a blend beats the best of its members, Markdown."""
+    best = min(results, key=lambda name: results[name].log_loss)
+    gain = results[best].log_loss - both.log_loss
+    verdict = f"{abs(gain):.4f} {'better' if gain > 0 else 'worse'} than {best} alone"
+    return (
+        f"Method: **{both.method}**. Log loss **{both.log_loss:.4f}**, {verdict}; accuracy **{both.accuracy:.2%}** "
+        f"against {results[best].accuracy:.2%}."
+    )
+
+
 def findings(found: Verdicts) -> str:
     """What the out-of-fold predictions say, Markdown."""
     wrong, total = len(found.wrong), len(found)
@@ -146,9 +175,8 @@ def findings(found: Verdicts) -> str:
     if pairs:
         names = [_words(found.classes[number]) for number in (pairs[0].a, pairs[0].b)]
         count = len(pairs[0].a_as_b) + len(pairs[0].b_as_a)
-        lines.append(
-            f"- The pair taken for one another most often: **{names[0]}** and **{names[1]}** ({count} photos)."
-        )
+        said = f"{count} photo{'' if count == 1 else 's'}"
+        lines.append(f"- The pair taken for one another most often: **{names[0]}** and **{names[1]}** ({said}).")
     sure = int((found.probabilities.max(axis=1)[found.wrong] > 0.8).sum())
     lines.append(f"- Of the wrong calls {sure} were made with more than 80 % certainty.")
     share = found.loss[found.wrong].sum() / max(found.loss.sum(), 1e-12)

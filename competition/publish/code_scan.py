@@ -169,5 +169,9 @@ def _settings(calls: list[ast.Call]) -> dict[str, Any]:
         if name == "settings":
             found.update(_keywords(call))
         elif name in ("recipe", "load_dataset") and call.args and isinstance(call.args[0], ast.Constant):
-            found.setdefault("dataset" if name == "load_dataset" else "recipe", call.args[0].value)
+            key = "dataset" if name == "load_dataset" else "recipe"
+            texts = [item.value for item in call.args[1:] if isinstance(item, ast.Constant)]
+            if key not in found and key == "recipe" and texts:
+                found.setdefault("overrides", texts)
+            found.setdefault(key, call.args[0].value)
     return found

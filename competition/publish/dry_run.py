@@ -107,7 +107,8 @@ def dry_run(
     for leftover in ("temp", "tmp", "home"):
         shutil.rmtree(root / leftover, ignore_errors=True)
     _require_unchanged(before, _snapshot(laid))
-    _require_outputs(root, outputs, COMPETITION in (values.get("competition_sources") or ()))
+    submits = values["kernel_type"] == "script" or SUBMISSION in outputs
+    _require_outputs(root, outputs, submits and COMPETITION in (values.get("competition_sources") or ()))
     say(f"dry run of {values['id']}: {duration(seconds)}, its files are in {root / 'working'}")
     return DryRun(root / "working", log, seconds, isolation)
 
@@ -198,6 +199,8 @@ def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, An
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **({SETTINGS: json.dumps(dict(settings))} if settings else {}),
+        # what the notebooks look at
+        **({"DOGBREED_SHORT": "1"} if settings.get("short") else {}),
     }
 
 
@@ -283,12 +286,12 @@ def _require_unchanged(before: Mapping[str, tuple[int, int]], after: Mapping[str
         raise DryRunError(f"the kernel changed {len(changed)} input files, which are read-only on Kaggle: {changed[0]}")
 
 
-def _require_outputs(root: Path, outputs: Sequence[str], competition_attached: bool) -> None:
+def _require_outputs(root: Path, outputs: Sequence[str], submits: bool) -> None:
     for name in outputs:
         path = root / "working" / name
         if not path.is_file() or path.stat().st_size == 0:
             raise DryRunError(f"the kernel ended well but left no {name}, or an empty one")
-    if not competition_attached:
+    if not submits:
         return
     sample = next((root / "input" / COMPETITION).glob("**/sample_submission.csv"), None)
     submission = root / "working" / SUBMISSION

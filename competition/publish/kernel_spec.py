@@ -37,12 +37,14 @@ class KernelSpec:
         packages: packages of the kit that it carries.
         gpu: ask for a GPU (a T4).
         internet: let it use the network.
-        competition: attach the competition's data; such a kernel must leave ``submission.csv``.
+        competition: attach the competition's data; a script must leave ``submission.csv`` then, a notebook where it
+            is among its outputs.
         weights: it needs pretrained weights, from the dataset that ``--mode wheels`` makes.
         kernels: slugs of kernels whose output it reads.
         outputs: files that it leaves in its working folder.
         cost_seconds: measured wall time on Kaggle's kind of machine; 0 when not measured.
-        small: settings of a dry run on small data, as JSON knows them.
+        small: settings of a dry run on small data, as JSON knows them; ``short = true`` asks a notebook for its short
+            mode.
 
     Raises:
         UsageError: a value is impossible.

@@ -207,6 +207,8 @@ def _submission(code: Code) -> Iterator[Finding]:
             problem = "it works on the competition's data, which are not attached"
             yield Finding("no-competition", code.name, problem, f"add {COMPETITION} to competition_sources")
         return
+    if code.values.get("kernel_type") == "notebook":
+        return  # it may be there to be read; one that submits names submission.csv among its outputs
     named = any("submission.csv" in text for text in code.found.texts)
     if not named and "deliver" not in code.found.calls:
         problem = "the competition is attached, but nothing writes submission.csv"
