@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from competition.errors import DataError, StorageError
+from competition.errors import DataError, StorageError, WeightsError
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -125,6 +125,26 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is missing") from error
     except Exception as error:  # numpy and zipfile raise a dozen kinds
         raise DataError(f"{path} cannot be read as .npz ({error}); delete it to have it made again") from error
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a safetensors file: its arrays by name, and the texts of its header.
+
+    Raises:
+        WeightsError: it is missing, or not readable.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+            return arrays, dict(stored.metadata() or {})
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path} is missing") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no readable safetensors file ({error}): delete it and have it written again"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.optimisers import SGD, create_optimiser
 from baselines.schedules import rate_at
 from competition.console import duration, progress, say
-from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
+from competition.errors import ResumeError, TrainingError, UsageError
 from competition.files import atomic_path, digest_of, read_arrays
 from competition.training.tracking import History, RunDir, tensorboard
 

@@ -1,4 +1,7 @@
-"""One file per recipe. Each opens with its command, its cost and its score; ``CONFIG`` is the configuration."""
+"""One file per recipe. Each opens with its command, its cost and its score; ``CONFIG`` is the configuration.
+
+What a recipe does not name is as ``TrainConfig`` (or ``ProbeConfig``) has it.
+"""
 
 from __future__ import annotations
 

@@ -18,10 +18,8 @@ CONFIG = TrainConfig(
     lr=5e-4,
     head_lr=5e-4,
     layer_decay=0.9,
-    schedule="cosine",
     smoothing=0.0,
     ema_decay=0.99,
     drop_rate=0.2,
-    augment="light",
     views=("identity",),
 )

@@ -10,7 +10,6 @@ from competition.config import TrainConfig
 CONFIG = TrainConfig(
     backbone="test_resnet",
     pretrained=False,
-    head_from="fresh",
     image_size=64,
     freeze_epochs=0,
     epochs=9,
@@ -18,13 +17,10 @@ CONFIG = TrainConfig(
     lr=3e-3,
     head_lr=3e-3,
     layer_decay=1.0,
-    weight_decay=0.02,
     schedule="one_cycle",
     warmup_epochs=2,
     smoothing=0.05,
     ema_decay=0.0,
-    augment="light",
     workers=0,
     threads=1,
-    views=("identity", "hflip"),
 )

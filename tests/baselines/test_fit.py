@@ -30,18 +30,7 @@ from competition.training.callbacks import KitCallback, TrainingError
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.tracking import History
 from competition.types import Predictions
-from tests.baselines.toys import CLASSES, quarters
-
-COLUMNS = [
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "valid_loss",
-    "valid_accuracy",
-    "rate",
-    "images_per_second",
-    "seconds",
-]
+from tests.baselines.toys import CLASSES, HISTORY_COLUMNS, quarters
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +65,7 @@ def test_a_network_learns_and_leaves_a_whole_run(data: Dataset, tmp_path: Path) 
     model, rows = mlp(), []
     result = train(model, data, tmp_path / "run", epoch_hooks=[rows.append])
     assert result.history == tuple(rows)
-    assert list(rows[0]) == COLUMNS
+    assert list(rows[0]) == HISTORY_COLUMNS
     files = {path.name for path in (tmp_path / "run").iterdir()} - {".lock"}
     assert files == {
         "config.json", "manifest.json", "history.csv", "tensorboard", "model.safetensors", "model.json",
@@ -131,7 +120,7 @@ def test_the_board_has_the_kits_tags(data: Dataset, tmp_path: Path) -> None:
         scalars |= {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
         images += events.Tags()["images"]
     history = History(tmp_path / "history.csv")
-    expected = {tag_of(column) for column in COLUMNS if column != "epoch"}
+    expected = {tag_of(column) for column in HISTORY_COLUMNS if column != "epoch"}
     assert {tag for tag in scalars if not tag.startswith("final/")} == expected
     assert images == ["batch/augmented"]
     assert tag_of("valid_accuracy") == "score/accuracy"
@@ -175,7 +164,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
     rows, expected = History(tmp_path / "broken/history.csv").rows, History(tmp_path / "whole/history.csv").rows
     for row, wanted in zip(rows, expected, strict=True):
-        assert {key: row[key] for key in COLUMNS[:-2]} == {key: wanted[key] for key in COLUMNS[:-2]}
+        assert {key: row[key] for key in HISTORY_COLUMNS[:-2]} == {key: wanted[key] for key in HISTORY_COLUMNS[:-2]}
     assert not (tmp_path / "broken/checkpoint").exists()
 
 

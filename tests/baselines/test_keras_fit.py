@@ -18,19 +18,9 @@ from baselines.fit_config import FitConfig
 from competition.errors import KitError, ResumeError, UsageError
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.tracking import History, RunDir
-from tests.baselines.toys import quarters
+from tests.baselines.toys import HISTORY_COLUMNS, quarters
 
 pytestmark = pytest.mark.usefixtures("keras_installed")
-COLUMNS = [
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "valid_loss",
-    "valid_accuracy",
-    "rate",
-    "images_per_second",
-    "seconds",
-]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +51,7 @@ def test_a_network_learns_and_leaves_its_records(data: Dataset, tmp_path: Path) 
     rows: list[dict[str, Any]] = []
     outcome = train(model, data, tmp_path, epoch_hooks=[rows.append])
     history = History(tmp_path / "history.csv")
-    assert list(history.rows[0]) == COLUMNS
+    assert list(history.rows[0]) == HISTORY_COLUMNS
     assert history.rows == rows
     assert outcome.epochs == 3
     assert outcome.stopped == ""
@@ -85,7 +75,7 @@ def test_the_board_has_the_kits_tags(data: Dataset, tmp_path: Path) -> None:
     train(mlp(), data, tmp_path, epochs=2)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     history = History(tmp_path / "history.csv")
-    assert set(events.Tags()["scalars"]) == {tag_of(column) for column in COLUMNS if column != "epoch"}
+    assert set(events.Tags()["scalars"]) == {tag_of(column) for column in HISTORY_COLUMNS if column != "epoch"}
     assert events.Tags()["images"] == ["batch/augmented"]
     for column in ("train_loss", "valid_loss", "rate"):
         points = events.Scalars(tag_of(column))
@@ -146,7 +136,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     for ours, theirs in zip(again.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs, err_msg=ours.path)
     for row, wanted in zip(History(tmp_path / "history.csv").rows, whole.rows, strict=True):
-        for column in COLUMNS[:-2]:
+        for column in HISTORY_COLUMNS[:-2]:
             assert row[column] == pytest.approx(wanted[column], rel=1e-6), (row["epoch"], column)
 
 
@@ -216,7 +206,7 @@ def test_auxiliary_heads_are_trained_and_not_scored(data: Dataset, tmp_path: Pat
         train(model, data, tmp_path, epochs=1, save_every=0, callbacks=[killed_at(0, 3)])
     train(model, data, tmp_path, epochs=1)
     row = History(tmp_path / "history.csv").rows[0]
-    assert list(row) == COLUMNS
+    assert list(row) == HISTORY_COLUMNS
     moved = {
         weight.path for weight in model.trainable_weights if np.abs(weight.numpy() - before[weight.path]).max() > 0
     }

@@ -7,6 +7,17 @@ import numpy as np
 from baselines.datasets import Dataset, Part
 
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
+# What every framework writes into history.csv, in this order.
+HISTORY_COLUMNS = [
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "valid_loss",
+    "valid_accuracy",
+    "rate",
+    "images_per_second",
+    "seconds",
+]
 
 
 def quarters(train: int = 240, valid: int = 60, test: int = 60, side: int = 8, channels: int = 1) -> Dataset:

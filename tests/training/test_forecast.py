@@ -47,7 +47,8 @@ def steps_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_seconds_of_a_look", lambda *_: 0.0)
 
 
-def test_a_fold_is_its_steps_its_validations_and_its_views(weights: Path, tmp_path: Path, steps_of_a_second) -> None:
+@pytest.mark.usefixtures("steps_of_a_second")
+def test_a_fold_is_its_steps_its_validations_and_its_views(weights: Path, tmp_path: Path) -> None:
     data = small_data(tmp_path / "photos", count=20, test=10)
     config = small_config(backbone=find_backbones((), weights)[0].name, epochs=3, freeze_epochs=2, interpolate=(0.5,))
     trained = 16 * (3 * 1.0 + 2 * 0.1)  # while the head alone trains, a step costs what a forward pass costs
@@ -56,19 +57,22 @@ def test_a_fold_is_its_steps_its_validations_and_its_views(weights: Path, tmp_pa
     assert forecast(data, config, weights, [0])["fit"] == pytest.approx(trained + validated + predicted)
 
 
-def test_only_the_folds_that_run_are_predicted(weights: Path, tmp_path: Path, steps_of_a_second) -> None:
+@pytest.mark.usefixtures("steps_of_a_second")
+def test_only_the_folds_that_run_are_predicted(weights: Path, tmp_path: Path) -> None:
     data = small_data(tmp_path / "photos", count=20, test=0)
     config = small_config(backbone=find_backbones((), weights)[0].name)
     one, five = (forecast(data, config, weights, folds)["fit"] for folds in ([1], ALL))
     assert five == pytest.approx(5 * one)
 
 
-def test_smaller_pictures_cost_by_their_area(weights: Path, tmp_path: Path, steps_of_a_second) -> None:
+@pytest.mark.usefixtures("steps_of_a_second")
+def test_smaller_pictures_cost_by_their_area(weights: Path, tmp_path: Path) -> None:
     config = small_config(progressive=(16, 32), ema_decay=0.0, views=("identity",))
     assert estimate.seconds_of_a_fold(config, (1.0, 0.0), (8, 2, 0)) == pytest.approx(8 * 2 * (0.25 + 1) / 2)
 
 
-def test_heads_from_the_probe_have_their_seconds(weights: Path, tmp_path: Path, steps_of_a_second) -> None:
+@pytest.mark.usefixtures("steps_of_a_second")
+def test_heads_from_the_probe_have_their_seconds(weights: Path, tmp_path: Path) -> None:
     data = small_data(tmp_path / "photos", count=12, test=3)
     config = small_config(backbone=find_backbones((), weights)[0].name, pretrained=True, head_from="probe")
     assert forecast(data, config, weights, [0])["heads from the probe"] > 0

@@ -99,6 +99,15 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(digits, tm
         adapter.fit_numpy(MLP((64, 8, 10)), digits, other, RunDir(tmp_path / "cut"))
 
 
+def test_a_checkpoint_cut_in_half_is_told(digits, tmp_path) -> None:
+    config = FitConfig(epochs=1)
+    adapter.fit_numpy(MLP((64, 10)), digits, config, RunDir(tmp_path))
+    state = tmp_path / "checkpoint" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    with pytest.raises(WeightsError, match=r"state\.safetensors is no readable safetensors file .*written again"):
+        adapter.fit_numpy(MLP((64, 10)), digits, config, RunDir(tmp_path))
+
+
 def test_patience_ends_a_training_and_the_best_epoch_is_kept(digits, tmp_path) -> None:
     config = FitConfig(epochs=30, optimiser="sgd", lr=1e-9, schedule="constant", patience=2, monitor="valid_accuracy")
     model = MLP((64, 10))
