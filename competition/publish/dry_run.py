@@ -8,6 +8,7 @@ to the inputs. Afterwards the inputs are compared with what they were.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -165,12 +166,27 @@ def _script(code: Path, where: Path) -> Path:
         shutil.copyfile(code, target)
         return target
     cells = read_notebook(code.read_text(encoding="utf-8"), code)["cells"]
-    text = "\n\n".join(_DECORATION.sub("", joined(cell)) for cell in cells if cell["cell_type"] == "code")
-    magic = next((line for line in text.splitlines() if line.lstrip().startswith(("!", "%"))), None)
+    parts = [_undecorated(joined(cell)) for cell in cells if cell["cell_type"] == "code"]
+    # a cell that is Python has no magic, only perhaps a text with such lines: the packages
+    lines = (line for part in parts if not _is_python(part) for line in part.splitlines())
+    magic = next((line for line in lines if line.lstrip().startswith(("!", "%"))), None)
     if magic is not None:
         raise UsageError(f"{code} uses '{magic.strip()[:60]}', which needs Jupyter: a dry run executes plain Python")
+    text = "\n\n".join(parts)
     write_text(target, f"display = print  # Jupyter brings one\n\n{text}\n")
     return target
+
+
+def _undecorated(cell: str) -> str:
+    return cell if _is_python(cell) else _DECORATION.sub("", cell)
+
+
+def _is_python(cell: str) -> bool:
+    try:
+        ast.parse(cell)
+    except SyntaxError:
+        return False
+    return True
 
 
 def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, str]:

@@ -45,6 +45,16 @@ def test_a_clean_kernel_passes_without_a_finding(built: Built) -> None:
     assert check_kernel(built("print(1)\n", kind="notebook", slug="some-notebook")) == ()
 
 
+def test_overrides_beside_a_recipe_count(built: Built) -> None:
+    folder = built("from competition import recipe\nrecipe('smoke', 'device=cpu')\n", gpu=True)
+    assert [finding.rule for finding in check_kernel(folder)] == ["gpu-unused"]
+    assert check_kernel(built("from competition import recipe\nrecipe('smoke', 'device=auto')\n", gpu=True)) == ()
+
+
+def test_a_notebook_may_read_the_competition_without_submitting(built: Built) -> None:
+    assert check_kernel(built("print(1)\n", kind="notebook", competition=True)) == ()
+
+
 def test_the_repository_s_kernels_pass_without_a_finding(tmp_path: Path, small_kit: None) -> None:
     specs = list_kernels(ROOT)
     for mode in kernels.MODES:
