@@ -1,26 +1,15 @@
 # %% [markdown]
 # # Autoencoders and a GAN
 #
-# [![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/dogbreed-kit/dogbreed-kit/blob/main/notebooks/autoencoders_and_gan.ipynb)
-# [![open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/dogbreed-kit/dogbreed-kit/blob/main/notebooks/autoencoders_and_gan.ipynb)
+# $badges
 #
 # Two ways to learn pictures without labels: squeeze them through a narrow middle and paint them again, or let one network paint and
 # another call its bluff. What does a convolution buy, how much noise can be taken away, and how does one see that a GAN has
 # collapsed?
 #
-# It runs in two modes. `DOGBREED_SHORT=1` in the environment asks for the **short mode** (fewer images, fewer epochs;
-# about a minute on two CPU cores); without it, the full mode, for which a GPU is advisable. The line after the first
-# cell says which of them made the outputs below.
+# $modes
 
-# %%
-# On Colab and Kaggle this installs the kit; in a checkout it does nothing.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("baselines") is None:
-    kit = "dogbreed-kit[test] @ git+https://github.com/dogbreed-kit/dogbreed-kit"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", kit], check=True)
+# %% part="install"
 
 # %%
 import pandas as pd
@@ -32,7 +21,7 @@ from baselines.reconstruct import ReconstructConfig
 
 FRAMEWORK = "pytorch"
 chapter.begin(FRAMEWORK)
-data = chapter.limited(chapter.load("fashion-mnist"), images=4000)
+data = chapter.limited(chapter.load("fashion-mnist"), images=2500)
 chapter.about(data)
 
 # %%
@@ -48,7 +37,7 @@ chapter.show(chapter.samples(data), "Training images, a row for each class.")
 # %%
 from pathlib import Path
 
-levels = (0.0, 0.2, 0.4)
+levels = chapter.pick((0.0, 0.2, 0.4), (0.0, 0.3))
 folder = Path("runs/autoencoders")
 config = ReconstructConfig(epochs=chapter.pick(15, 8))
 with chapter.quiet():
@@ -65,7 +54,8 @@ chapter.picture(folder / "gallery.png", "What goes in, and what comes back, at e
 # %% [markdown]
 # ## The narrow middle
 #
-# Each picture becomes a few dozen numbers. Brought into the plane, pictures of a class lie together, though no label was ever shown.
+# Each picture becomes the few numbers that the title below counts. Brought into the plane, do pictures of a class lie
+# together, though no label was ever shown?
 
 # %%
 chapter.picture(
@@ -81,16 +71,15 @@ chapter.picture(
 # always paints the same shoe has *collapsed*.
 
 # %%
-gan = fit_gan(
-    data, FRAMEWORK, GanConfig(epochs=chapter.pick(30, 4), widths=chapter.pick((64, 128), (32, 64))), "runs/gan"
-)
+config = GanConfig(epochs=chapter.pick(30, 4), widths=chapter.pick((64, 128), (32, 64)))
+gan = fit_gan(data, FRAMEWORK, config, "runs/gan")
 last = gan.history.rows[-1]
 chapter.tell(
-    f"After {int(last['epoch'])} epochs made pictures differ {last['diversity'] / last['diversity_real']:.0%} as much as real ones, and come near {int(last['classes'])} of {int(last['classes_real'])} classes."
+    f"After {int(last['epoch'])} epochs made pictures differ {last['diversity'] / last['diversity_real']:.0%} "
+    f"as much as real ones, and come near {int(last['classes'])} of {int(last['classes_real'])} classes."
 )
-chapter.tell(
-    "\n".join(f"- Warning: {text}." for text in gan.metrics["warnings"]) or "No sign of collapse by the rules of thumb."
-)
+warned = "\n".join(f"- Warning: {text}." for text in gan.metrics["warnings"])
+chapter.tell(warned or "After the last epoch no rule of thumb sees a collapse.")
 
 # %%
 chapter.picture("runs/gan/film.png", "The same random numbers after each epoch, from top to bottom.")
@@ -104,3 +93,5 @@ chapter.picture("runs/gan/losses.png", "Losses of both networks.")
 # - `FRAMEWORK = "keras"` at the top: the same numbers of layers and filters on TensorFlow.
 # - A middle of 2 numbers (`latent=2`): how much is lost, and what does the map look like without t-SNE?
 # - MNIST instead of Fashion-MNIST: strokes are easier to paint than sleeves.
+
+# %% part="end"

@@ -1,7 +1,12 @@
 """Make the notebooks from their sources: ``python notebooks/build.py [NAME ...] [--short] [--check]``.
 
-A source is a jupytext percent script (``lenet_pytorch.py``); the notebook beside it (``lenet_pytorch.ipynb``) is
-generated and executed here, with its pictures compressed. ``--check`` executes into a temporary folder and fails where
+A source is a jupytext percent script. ``what_convnets_learn.py`` gives the notebook of its name; a script with a cell
+tagged ``parameters`` gives one for each framework (``lenet.py``: ``lenet_pytorch.ipynb`` and ``lenet_keras.ipynb``):
+``FRAMEWORK`` is set in that cell, cells tagged with the name of one framework go into its notebook only. A cell with
+``part="NAME"`` stands for the cells of ``parts/NAME.py``, and ``$NAME`` in a text for ``parts/NAME.md``, ``$notebook``
+(its name), ``$in_framework``, ``$other`` (the notebook of the other framework) or ``$extra`` (what pip is to install).
+
+Notebooks are executed here, and their pictures compressed. ``--check`` executes into a temporary folder and fails where
 the committed notebook's cells are not those of its source; outputs are not compared, they depend on the machine.
 
 ``DOGBREED_SHORT=1`` (set by ``--short``) is what the notebooks themselves look at: fewer epochs, fewer images.
@@ -18,8 +23,11 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import jupytext
@@ -29,6 +37,9 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+PARTS = HERE / "parts"
+# How a title calls a framework, and what pip installs beside the kit's own dependencies.
+FRAMEWORKS = {"pytorch": ("PyTorch", ""), "keras": ("Keras 3 on TensorFlow", "[keras]")}
 MOST_BYTES = 4_000_000
 SECONDS_PER_CELL = 3600
 # What TensorFlow's C++ side writes to standard error before Python can ask it to be quiet.
@@ -36,40 +47,100 @@ _NATIVE_LOG = re.compile(r"^(WARNING: All log messages before absl|[IWE]\d{4} |\
 _PROGRESS = re.compile(r"\r|\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def sources(names: list[str]) -> list[Path]:
-    """The percent scripts asked for, all of them when none is named.
+@dataclass(frozen=True)
+class Source:
+    """A notebook to be made.
+
+    Attributes:
+        script: the percent script.
+        framework: of ``FRAMEWORKS`` where the script is for all of them, else empty.
+    """
+
+    script: Path
+    framework: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the notebook."""
+        return f"{self.script.stem}_{self.framework}" if self.framework else self.script.stem
+
+    @property
+    def notebook(self) -> Path:
+        """Where it is written, beside its script."""
+        return self.script.with_name(f"{self.name}.ipynb")
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What ``$name`` stands for in the texts."""
+        title, extra = FRAMEWORKS.get(self.framework, ("", ""))
+        other = next(key for key in FRAMEWORKS if key != self.framework)
+        own = {"notebook": self.name, "in_framework": title, "extra": extra, "other": f"{self.script.stem}_{other}"}
+        texts = {path.stem: path.read_text(encoding="utf-8").strip() for path in PARTS.glob("*.md")}
+        return own | {name: Template(text).substitute(own) for name, text in texts.items()}
+
+
+def sources(names: list[str]) -> list[Source]:
+    """The notebooks asked for, by their names or by a script's name; all of them when none is named.
 
     Raises:
         SystemExit: there is none of that name.
     """
-    found = {path.stem: path for path in sorted(HERE.glob("*.py")) if path.name != Path(__file__).name}
+    found: dict[str, list[Source]] = {}
+    for script in sorted(HERE.glob("*.py")):
+        if script.name == Path(__file__).name:
+            continue
+        for source in sources_of(script):
+            found[source.name] = [source]
+            if source.framework:
+                found.setdefault(script.stem, []).append(source)
     unknown = [name for name in names if name not in found]
     if unknown:
-        raise SystemExit(f"no notebook source is called {unknown[0]}; there are: {', '.join(found)}")
-    return [found[name] for name in names] if names else list(found.values())
+        raise SystemExit(f"no notebook is called {unknown[0]}; there are: {', '.join(found)}")
+    chosen = names or [name for name, (first, *_) in found.items() if first.name == name]
+    return list(dict.fromkeys(source for name in chosen for source in found[name]))
 
 
-def read_source(path: Path) -> Any:
+def sources_of(script: Path) -> list[Source]:
+    """The notebooks that a script gives."""
+    parametrised = re.search(r'^# %% tags=\["parameters"\]$', script.read_text(encoding="utf-8"), re.MULTILINE)
+    return [Source(script, framework) for framework in FRAMEWORKS] if parametrised else [Source(script)]
+
+
+def read_source(source: Source) -> Any:
     """The notebook that a source stands for, without outputs; cell ids follow from content and place."""
-    notebook = jupytext.read(path, fmt="py:percent")
+    words = source.words
+    notebook = nbformat.v4.new_notebook(cells=list(_cells(source.script, source.framework)))
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for number, cell in enumerate(notebook.cells):
+        cell.source = Template(cell.source).safe_substitute(words)
         cell["id"] = hashlib.sha256(f"{number}\n{cell.source}".encode()).hexdigest()[:12]
         cell.metadata = {}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
 
-def execute(path: Path, *, short: bool) -> tuple[Any, float]:
+def _cells(script: Path, framework: str) -> Iterator[Any]:
+    """A script's cells with its parts in their places, without those of the other framework."""
+    for cell in jupytext.read(script, fmt="py:percent").cells:
+        tags = set(cell.metadata.get("tags", ()))
+        if "part" in cell.metadata:
+            yield from _cells(PARTS / f"{cell.metadata['part']}.py", framework)
+        elif framework in tags or not tags & FRAMEWORKS.keys():
+            if "parameters" in tags:
+                cell.source = re.sub(r"^FRAMEWORK = .*$", f'FRAMEWORK = "{framework}"', cell.source, flags=re.MULTILINE)
+            yield cell
+
+
+def execute(source: Source, *, short: bool) -> tuple[Any, float]:
     """The executed notebook and the seconds it took.
 
     Raises:
         CellExecutionError: a cell failed.
     """
-    notebook = read_source(path)
+    notebook = read_source(source)
     environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "DOGBREED_NOTEBOOK": "1"}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "NO_ALBUMENTATIONS_UPDATE": "1"}
     # Small networks lose a hundredfold where threads spin for cores that other programs use.
@@ -187,15 +258,15 @@ def write(notebook: Any, path: Path) -> None:
     temporary.replace(path)
 
 
-def _built(path: Path, *, short: bool, keep: bool) -> list[str]:
+def _built(source: Source, *, short: bool, keep: bool) -> list[str]:
     """Execute one notebook and, with ``keep``, write it; what failed."""
     try:
-        notebook, seconds = execute(path, short=short)
+        notebook, seconds = execute(source, short=short)
     except CellExecutionError as error:
-        return [f"{path.name}: {str(error)[-2000:]}"]
-    print(f"{path.stem}: {seconds:.0f} s", flush=True)
+        return [f"{source.name}: {str(error)[-2000:]}"]
+    print(f"{source.name}: {seconds:.0f} s", flush=True)
     if keep:
-        write(notebook, path.with_suffix(".ipynb"))
+        write(notebook, source.notebook)
     return []
 
 
@@ -209,14 +280,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at a time, each on its share of cores")
     chosen = parser.parse_args()
     failures: list[str] = []
-    paths = sources(chosen.names)
+    wanted = sources(chosen.names)
     if chosen.check:
-        failures += [line for path in paths for line in differing_cells(read_source(path), path.with_suffix(".ipynb"))]
+        failures += [line for source in wanted for line in differing_cells(read_source(source), source.notebook)]
     if not chosen.stale_only:
         if chosen.jobs > 1:
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // chosen.jobs)))
         with ThreadPoolExecutor(max(1, chosen.jobs)) as pool:
-            tasks = [pool.submit(_built, path, short=chosen.short, keep=not chosen.check) for path in paths]
+            tasks = [pool.submit(_built, source, short=chosen.short, keep=not chosen.check) for source in wanted]
             failures += [line for task in tasks for line in task.result()]
     for failure in failures:
         print(f"error: {failure} (make it with: python notebooks/build.py)", file=sys.stderr)

@@ -1,25 +1,14 @@
 # %% [markdown]
 # # From the perceptron to the MLP
 #
-# [![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/dogbreed-kit/dogbreed-kit/blob/main/notebooks/from_perceptron_to_mlp.ipynb)
-# [![open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/dogbreed-kit/dogbreed-kit/blob/main/notebooks/from_perceptron_to_mlp.ipynb)
+# $badges
 #
 # Everything a network does is done here in plain NumPy: a rule of 1958 that learns from mistakes, a straight line through a cloud of
 # points, and then layers on layers, with back-propagation written out. Does each step buy anything?
 #
-# It runs in two modes. `DOGBREED_SHORT=1` in the environment asks for the **short mode** (fewer images, fewer epochs;
-# about a minute on two CPU cores); without it, the full mode, for which a GPU is advisable. The line after the first
-# cell says which of them made the outputs below.
+# $modes
 
-# %%
-# On Colab and Kaggle this installs the kit; in a checkout it does nothing.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("baselines") is None:
-    kit = "dogbreed-kit[test] @ git+https://github.com/dogbreed-kit/dogbreed-kit"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", kit], check=True)
+# %% part="install"
 
 # %%
 import numpy as np
@@ -31,6 +20,8 @@ from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.regression import Perceptron
 from baselines.tabular import Encoder, clean, embedded_table, split_rows, walk
 
+chapter.begin("numpy")
+
 # %% [markdown]
 # ## A table, as tables are found
 #
@@ -39,6 +30,7 @@ from baselines.tabular import Encoder, clean, embedded_table, split_rows, walk
 
 # %%
 frame = embedded_table()
+assert frame.shape[1] == 30 + 1, "30 measurements, one diagnosis"
 frame.iloc[:5, :8]
 
 # %%
@@ -67,7 +59,8 @@ perceptron = Perceptron(train.shape[1])
 wrong = perceptron.fit(train, labels[rest], epochs=50)
 right = float(np.mean(perceptron.predict(test) == labels[apart]))
 chapter.tell(
-    f"After {len(wrong)} epochs {wrong[-1]} of {len(rest)} training rows are on the wrong side; {right:.1%} of the test rows are on the right one."
+    f"After {len(wrong)} epochs {wrong[-1]} of {len(rest)} training rows are on the wrong side; "
+    f"{right:.1%} of the test rows are on the right one."
 )
 chapter.show(chapter.line(wrong, "epoch", "mistakes on training rows"), "Mistakes of the perceptron after each epoch.")
 
@@ -94,13 +87,10 @@ compared = walk(frame, "diagnosis", seeds=chapter.pick(tuple(range(5)), (0, 1, 2
 compared.style.format({"train": "{:.3f}", "test": "{:.3f}", "spread": "{:.3f}"}).hide(axis="index")
 
 # %%
-best, first = compared.loc[compared["test"].idxmax()], compared.iloc[0]
-chapter.tell(
-    f"The best model here is **{best['model']}** with {best['test']:.1%} of the test rows; always saying the most frequent class gives {first['test']:.1%}. On a table this small and this easy a line is hard to beat."
-)
+chapter.tell(chapter.ladder_findings(compared))
 
 # %% [markdown]
-# ## Where layers pay: pictures
+# ## Do layers pay for pictures?
 #
 # The same network on handwritten digits, against the same network without its hidden layers (softmax regression).
 
@@ -111,7 +101,8 @@ softmax = MLP((pixels, 10))
 linear = fit(softmax, data, run_dir="runs/softmax-regression", epochs=chapter.pick(10, 5), lr=2e-3)
 deep = fit(MLP((pixels, 256, 128, 10)), data, run_dir="runs/numpy-mlp", epochs=chapter.pick(15, 8), lr=2e-3)
 chapter.tell(
-    f"Softmax regression: **{linear.accuracy:.2%}** of the test images. With two hidden layers: **{deep.accuracy:.2%}**."
+    f"Softmax regression: **{linear.accuracy:.2%}** of the test images. "
+    f"With two hidden layers: **{deep.accuracy:.2%}**, {(deep.accuracy - linear.accuracy) * 100:+.2f} points."
 )
 
 # %%
@@ -144,3 +135,5 @@ chapter.show(
 # - Sigmoid instead of ReLU and a third hidden layer: `MLP(..., activation="sigmoid")`. What happens to the gradient on its way back?
 # - `baselines numpy` does all this on the command line; `baselines sweep optimisers --framework numpy` compares optimisers.
 # - The notebooks *lenet_pytorch* and *lenet_keras*: what convolutions add.
+
+# %% part="end"

@@ -1,25 +1,14 @@
 # %% [markdown]
 # # Which breeds are confused, and why
 #
-# [![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/dogbreed-kit/dogbreed-kit/blob/main/notebooks/inspect_misclassified_breeds.ipynb)
-# [![open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/dogbreed-kit/dogbreed-kit/blob/main/notebooks/inspect_misclassified_breeds.ipynb)
+# $badges
 #
 # A score says how often a model errs. It does not say where, nor whether the label or the model is wrong. This
 # notebook takes the out-of-fold predictions of a linear probe and looks.
 #
-# It runs in two modes. `DOGBREED_SHORT=1` in the environment asks for the **short mode** (fewer images, fewer epochs;
-# about a minute on two CPU cores); without it, the full mode, for which a GPU is advisable. The line after the first
-# cell says which of them made the outputs below.
+# $modes
 
-# %%
-# On Colab and Kaggle this installs the kit; in a checkout it does nothing.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("baselines") is None:
-    kit = "dogbreed-kit[test] @ git+https://github.com/dogbreed-kit/dogbreed-kit"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", kit], check=True)
+# %% part="install"
 
 # %%
 import dataclasses
@@ -29,7 +18,7 @@ from competition.explain import chapter
 from competition.explain.run_backend import open_backend
 from competition.notebook import pick
 
-data, weights = chapter.dogs(most_breeds=16, like="terrier")
+data, weights = chapter.dogs(most_breeds=12, most_photos=24, like="terrier")
 
 # %% [markdown]
 # ## A model to inspect
@@ -72,13 +61,14 @@ chapter.show(
 # %% [markdown]
 # ## Why one breed rather than another
 #
-# Grad-CAM asks what speaks for a class. For two breeds that look alike it lights up the whole dog. The contrast map asks what speaks for the
+# Grad-CAM asks what speaks for a class. For two breeds that look alike it often lights up the whole dog. The contrast map asks what speaks for the
 # *called* breed and against the *labelled* one (orange), and the reverse (teal).
 
 # %%
 backend = open_backend("runs/inspected", weights=weights)
 chapter.show(
-    chapter.contrasts(backend, found, data), "The surest wrong calls: orange speaks for the call, teal for the label."
+    chapter.contrasts(backend, found, data),
+    "The surest wrong calls: orange speaks for the call, teal for the label.",
 )
 
 # %% [markdown]
@@ -100,7 +90,9 @@ if figure is not None:
 # ## Where the loss lies
 
 # %%
-chapter.show(chapter.top_losses(found, data), "The ten photos with the highest loss.")
+chapter.show(
+    chapter.top_losses(found, data), "The photos with the highest loss: label and call, with both probabilities."
+)
 
 # %%
 chapter.show(chapter.reliability_figure(found), "Certainty against correctness, out of fold.")
@@ -111,3 +103,5 @@ chapter.show(chapter.reliability_figure(found), "Certainty against correctness, 
 # - The whole report, with a page for every pair and breed: `dogbreed report runs/inspected`.
 # - `dogbreed explain RUN PHOTO --target BREED --versus BREED --method all` for one photo and every method.
 # - A second backbone: which of these errors does it make too? `dogbreed blend` shows the correlation of errors.
+
+# %% part="end"

@@ -1,25 +1,14 @@
 # %% [markdown]
 # # What convolutional networks learn
 #
-# [![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/dogbreed-kit/dogbreed-kit/blob/main/notebooks/what_convnets_learn.ipynb)
-# [![open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/dogbreed-kit/dogbreed-kit/blob/main/notebooks/what_convnets_learn.ipynb)
+# $badges
 #
-# A network is a few million numbers. Four questions can be put to it all the same: what does it look for, what does it answer to a
+# A network is millions of numbers. Four questions can be put to it all the same: what does it look for, what does it answer to a
 # given photo, what would it like to see, and where in a photo is its evidence?
 #
-# It runs in two modes. `DOGBREED_SHORT=1` in the environment asks for the **short mode** (fewer images, fewer epochs;
-# about a minute on two CPU cores); without it, the full mode, for which a GPU is advisable. The line after the first
-# cell says which of them made the outputs below.
+# $modes
 
-# %%
-# On Colab and Kaggle this installs the kit; in a checkout it does nothing.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("baselines") is None:
-    kit = "dogbreed-kit[test] @ git+https://github.com/dogbreed-kit/dogbreed-kit"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", kit], check=True)
+# %% part="install"
 
 # %%
 import dataclasses
@@ -34,7 +23,7 @@ from competition.explain.backend import square_input
 from competition.explain.run_backend import open_backend
 from competition.notebook import pick, show, tell
 
-data, weights = chapter.dogs(most_breeds=6, most_photos=20)
+data, weights = chapter.dogs(most_breeds=6, most_photos=16)
 
 # %% [markdown]
 # The network here is EfficientNetV2-B0 with a linear probe for the breeds on top, so that it knows their names; without
@@ -63,7 +52,10 @@ image = (square_input(pixels, backend.input_shape) * 255).round().astype(np.uint
 # colours: networks trained on photographs arrive at them again and again.
 
 # %%
-show(pictures.first_filters(backend), "The filters of the first convolution, each stretched to its own largest weight.")
+show(
+    pictures.first_filters(backend),
+    "The filters of the first convolution, each stretched to its own largest weight.",
+)
 
 # %% [markdown]
 # ## What does it answer? Activation maps
@@ -75,6 +67,7 @@ show(
     pictures.answers(backend, image, count=4),
     "A photo, and the strongest channels of four layers, from the input to the last.",
 )
+tell(pictures.map_sizes(backend))
 
 # %% [markdown]
 # ## What would it like to see? Gradient ascent from noise
@@ -93,7 +86,7 @@ show(
 
 # %%
 show(
-    pictures.class_images(backend, data.classes[: pick(6, 4)], steps=pick(256, 40)),
+    pictures.class_images(backend, data.classes[: pick(6, 4)], steps=pick(256, 24)),
     "Pictures that make the network surest of a breed.",
 )
 
@@ -113,7 +106,8 @@ from competition.explain.verbs import dream_on, output_to
 
 layer = depths[-2].name
 with output_to(Path("runs/dream")) as output:
-    dreamt = dream_on(backend, photo.path, output, layer=layer, longest=320, config=DreamConfig(steps=pick(40, 10)))
+    steps = DreamConfig(steps=pick(40, 10))
+    dreamt = dream_on(backend, photo.path, output, layer=layer, longest=320, config=steps)
 chapter.picture(dreamt, f"A photo, changed so that the layer {layer} answers more.")
 
 # %% [markdown]
@@ -149,15 +143,10 @@ show(
 # from the hottest pixel on: the faster the probability falls, the better the map. Random maps are the yardstick.
 
 # %%
-show(
-    pictures.deletion_figure(
-        backend,
-        images,
-        [item.breed for item in chosen],
-        pick(("gradcam", "layercam", "eigencam"), ("gradcam", "eigencam")),
-    ),
-    "Probability of the breed while the hottest pixels are blanked, mean over the photos above.",
-)
+tested = pick(("gradcam", "layercam", "eigencam"), ("gradcam", "eigencam"))
+figure = pictures.deletion_figure(backend, images, [item.breed for item in chosen], tested)
+show(figure, "Probability of the breed while the hottest pixels are blanked, mean over the photos above.")
+tell(pictures.deletion_findings(figure))
 
 # %% [markdown]
 # ## What to try next
@@ -165,3 +154,5 @@ show(
 # - The same questions to a network of your own: `baselines explain RUN IMAGE`, `baselines ascent RUN --target CLASS`.
 # - Lower and higher layers in `ascend_channel`; `neuron=True` for a single position.
 # - A photo of two dogs, with `--target` first one breed and then the other.
+
+# %% part="end"

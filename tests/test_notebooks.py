@@ -6,9 +6,11 @@ import ast
 import base64
 import importlib.util
 import io
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,12 +21,11 @@ pytest.importorskip("jupytext", reason="the extra [notebooks] is not installed")
 pytest.importorskip("nbclient", reason="the extra [notebooks] is not installed")
 
 HERE = Path(__file__).resolve().parents[1] / "notebooks"
-STUDIES = {
+STUDIES = (
     "lenet_pytorch", "lenet_keras", "vgg16_pytorch", "vgg16_keras", "resnet8_pytorch", "resnet8_keras",
     "dog_breeds_transfer_learning", "what_convnets_learn", "inspect_misclassified_breeds", "from_perceptron_to_mlp",
     "autoencoders_and_gan",
-}  # fmt: skip
-SOURCES = sorted(path for path in HERE.glob("*.py") if path.name != "build.py")
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +40,101 @@ def build() -> ModuleType:
     return module
 
 
-def test_every_study_has_a_source() -> None:
-    assert {path.stem for path in SOURCES} == STUDIES
+@pytest.fixture(params=STUDIES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-@pytest.fixture(params=SOURCES, ids=lambda path: path.stem)
-def source(request: pytest.FixtureRequest) -> Path:
-    path: Path = request.param
-    return path
+def stored(name: str) -> Any:
+    return nbformat.read(HERE / f"{name}.ipynb", as_version=4)
 
 
-def stored(source: Path) -> Any:
-    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+def code_of(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def test_the_notebook_is_that_of_its_source(source: Path, build: ModuleType) -> None:
-    assert not build.differing_cells(build.read_source(source), source.with_suffix(".ipynb"))
+def test_every_study_has_a_source(build: ModuleType) -> None:
+    assert {source.name for source in build.sources([])} == set(STUDIES)
+    assert [source.name for source in build.sources(["lenet", "lenet_keras"])] == ["lenet_pytorch", "lenet_keras"]
+    with pytest.raises(SystemExit, match="no notebook is called lenett"):
+        build.sources(["lenett"])
 
 
-def test_it_was_executed_whole_and_left_no_noise(source: Path) -> None:
-    code = [cell for cell in stored(source).cells if cell.cell_type == "code" and cell.source.strip()]
+def test_the_notebook_is_that_of_its_source(name: str, build: ModuleType) -> None:
+    (source,) = build.sources([name])
+    assert not build.differing_cells(build.read_source(source), source.notebook)
+
+
+def test_texts_are_complete_and_the_badges_open_this_notebook(name: str) -> None:
+    texts = [cell.source for cell in stored(name).cells if cell.cell_type == "markdown"]
+    assert not [text for text in texts if re.search(r"\$[a-z_]+", text)]
+    assert texts[0].startswith("# ")
+    assert set(re.findall(r"/notebooks/(\w+)\.ipynb", texts[0])) == {name}
+    assert texts[0].count("https://colab.research.google.com/github") == texts[0].count("src=https://github.com") == 1
+
+
+@pytest.mark.parametrize("study", ["lenet", "vgg16", "resnet8"])
+def test_a_script_for_two_frameworks_gives_each_its_own_cells(study: str, build: ModuleType) -> None:
+    told = {}
+    for source in build.sources([study]):
+        cells = build.read_source(source).cells
+        told[source.framework] = {cell.source for cell in cells}
+        assert [cell for cell in cells if f'\nFRAMEWORK = "{source.framework}"\n' in cell.source]
+    only_torch, only_keras = told["pytorch"] - told["keras"], told["keras"] - told["pytorch"]
+    assert "state_dict" in "".join(only_torch)
+    assert "Keras" not in "".join(text for text in only_torch if "state_dict" in text and "assert" in text)
+    assert "get_layer" in "".join(only_keras)
+    assert len(told["pytorch"] & told["keras"]) > 20
+
+
+def install_cell(build: ModuleType, name: str) -> str:
+    (source,) = build.sources([name])
+    return next(cell.source for cell in build.read_source(source).cells if "pip" in cell.source)
+
+
+@pytest.mark.parametrize(("study", "wanted"), [("lenet_pytorch", "dogbreed-kit @"), ("lenet_keras", "[keras] @")])
+def test_the_kit_is_installed_only_where_it_is_missing(
+    study: str, wanted: str, build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+
+    def pip(command: list[str], **_: object) -> SimpleNamespace:
+        calls.append(command)
+        return SimpleNamespace(returncode=int(len(calls) > 1))
+
+    monkeypatch.setattr("subprocess.run", pip)
+    cell = compile(install_cell(build, study), "cell", "exec")
+    exec(cell, {})
+    assert not calls
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    exec(cell, {})
+    assert calls[0][1:4] == ["-m", "pip", "install"]
+    assert wanted in calls[0][-1]
+    with pytest.raises(SystemExit, match="could not be installed: is the internet on"):
+        exec(cell, {})
+
+
+def test_every_picture_has_a_caption(name: str) -> None:
+    for cell in code_of(stored(name)):
+        for shown, after in pairwise([*cell.outputs, None]):
+            if "image/png" in shown.get("data", {}):
+                caption = after.get("data", {}).get("text/markdown", "") if after is not None else ""
+                assert re.fullmatch(r"\*[^*\n]+\*", caption), cell.source
+
+
+def test_it_says_first_in_which_mode_it_ran_and_last_how_long(name: str) -> None:
+    said = [
+        output.data["text/markdown"]
+        for cell in code_of(stored(name))
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+    assert re.search(r"\*\*(short|full) mode\*\*\.$", said[0])
+    assert said[-1].startswith("All of this took ")
+
+
+def test_it_was_executed_whole_and_left_no_noise(name: str) -> None:
+    code = code_of(stored(name))
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
@@ -69,9 +145,9 @@ def test_it_was_executed_whole_and_left_no_noise(source: Path) -> None:
     assert not long, long[0][:400]
 
 
-def test_it_is_small_and_its_pictures_are_pictures(source: Path, build: ModuleType) -> None:
-    assert source.with_suffix(".ipynb").stat().st_size <= build.MOST_BYTES
-    for cell in stored(source).cells:
+def test_it_is_small_and_its_pictures_are_pictures(name: str, build: ModuleType) -> None:
+    assert (HERE / f"{name}.ipynb").stat().st_size <= build.MOST_BYTES
+    for cell in stored(name).cells:
         for output in cell.get("outputs", []):
             encoded = output.get("data", {}).get("image/png")
             if encoded:
@@ -79,15 +155,13 @@ def test_it_is_small_and_its_pictures_are_pictures(source: Path, build: ModuleTy
                 assert min(picture.size) >= 40
 
 
-def test_it_defines_no_long_function_and_names_no_place_of_a_machine(source: Path) -> None:
-    code = "\n".join(
-        line for line in source.read_text(encoding="utf-8").splitlines() if not line.startswith(("#", "%", "!"))
-    )
+def test_it_defines_no_long_function_and_names_no_place_of_a_machine(name: str) -> None:
+    code = "\n".join(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE) for cell in code_of(stored(name)))
     for node in ast.walk(ast.parse(code)):
         assert not isinstance(node, ast.ClassDef), f"line {node.lineno}: code cells call the kit"
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 6, f"{node.name} is longer than five lines"
-    text = source.with_suffix(".ipynb").read_text(encoding="utf-8")
+    text = (HERE / f"{name}.ipynb").read_text(encoding="utf-8")
     assert "/root/" not in text
     assert "/home/" not in text
     assert "/tmp/" not in text
@@ -98,12 +172,12 @@ def test_overwritten_lines_and_escapes_are_tidied(build: ModuleType) -> None:
 
 
 def test_a_changed_cell_is_found(build: ModuleType, tmp_path: Path) -> None:
-    source = tmp_path / "a.py"
-    source.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(1)\n")
-    build.write(build.read_source(source), tmp_path / "a.ipynb")
-    assert build.differing_cells(build.read_source(source), tmp_path / "a.ipynb") == []
-    source.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(2)\n")
-    assert build.differing_cells(build.read_source(source), tmp_path / "a.ipynb") == ["a.ipynb, cell 2"]
+    source = build.Source(tmp_path / "a.py")
+    source.script.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(1)\n")
+    build.write(build.read_source(source), source.notebook)
+    assert build.differing_cells(build.read_source(source), source.notebook) == []
+    source.script.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(2)\n")
+    assert build.differing_cells(build.read_source(source), source.notebook) == ["a.ipynb, cell 2"]
     assert build.differing_cells(build.read_source(source), tmp_path / "b.ipynb") == ["b.ipynb is missing"]
 
 

@@ -1,0 +1,5 @@
+# %%
+chapter.about(data)
+
+# %%
+chapter.show(chapter.samples(data), "Training images, one class in each row.")

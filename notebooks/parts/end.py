@@ -1,0 +1,4 @@
+# %%
+from competition.notebook import took
+
+took()
