@@ -114,7 +114,7 @@ class TrainPhotos(Dataset[Batch]):
         images = np.empty((len(places), side, side, 3), np.uint8)
         for slot, (row, epoch, position, _) in enumerate(places):
             # The 1 keeps these streams apart from the orders of the epochs, which are seeded by (seed, epoch).
-            rng = np.random.default_rng([self.seed, epoch, position, 1])
+            rng = _generator(self.seed, epoch, position, 1)
             images[slot] = self._augment_for(side)(self.source[self.ids[row]], rng)
         labels = self.labels[[place[0] for place in places]]
         return torch.from_numpy(images), torch.from_numpy(labels)
@@ -123,6 +123,12 @@ class TrainPhotos(Dataset[Batch]):
         if side not in self._by_side:
             self._by_side[side] = make_augment(self._augment, side, self._backend)
         return self._by_side[side]
+
+
+def _generator(*seeds: int) -> np.random.Generator:
+    """``numpy.random.default_rng(seeds)``, in half its time: a list is taken apart number by number there."""
+    entropy = np.array(seeds, np.uint32) if min(seeds) >= 0 and max(seeds) < 2**32 else list(seeds)
+    return np.random.Generator(np.random.PCG64(entropy))
 
 
 class ViewPhotos:

@@ -29,6 +29,7 @@ from competition.training.callbacks import (
     TrainingError,
 )
 from competition.training.distributed import World, copy_from_main, gathered, share_model
+from competition.training.half import spare_slow_convolutions
 from competition.training.loader import Batch
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.state import FitState
@@ -163,6 +164,8 @@ class StepLearner(Learner):
         self.on_epoch: Callable[[Any], None] = lambda _: None
         self.averaging, self.clip, self.collect = averaging, clip, Collect()
         self.half = Precision(device, precision) if precision != torch.float32 else None
+        if device.type == "cpu" and precision == torch.bfloat16:
+            spare_slow_convolutions(model)
         own = [TrainEvalCallback(), Chunks(), clip, Position(), self.collect, self.half, averaging]
         shared = [SharedModel()] if world.size > 1 else []
         self.add_cbs([*(callback for callback in own if callback is not None), *shared, *callbacks])

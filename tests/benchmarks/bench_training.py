@@ -105,8 +105,9 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
     """A bare loop over the kit's loader, from a fresh head."""
     fresh = dataclasses.replace(config, head_from="fresh", head_lr=2e-3)
     job = check_job(one.prepared.usable, one.fold, fresh, RunDir(folder), weights, None)
-    learn = make_learner(job, build_model(job), CPU, World())  # only for its loader and model
-    model, loader, dtype = learn.plain_model, learn.dls.train, pick_precision(config.precision, CPU)
+    learn = make_learner(job, build_model(job), CPU, World())  # only for its loader: it changes its model
+    model = build_model(job).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loader, dtype = learn.dls.train, pick_precision(config.precision, CPU)
     step = bare_step(model, learn, dtype)
     seconds, start = [], time.monotonic()
     for epoch in range(config.epochs):
