@@ -7,6 +7,7 @@ Both frameworks therefore see the same images in the same order; a resumed epoch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -17,6 +18,8 @@ from baselines.batches import TrainBatches, in_order
 from baselines.datasets import Part
 
 _AHEAD = 4
+# TensorFlow calls Python for every element of a generator, half a millisecond each: several batches go over at once.
+_BLOCK_BYTES = 4 * 2**20
 
 
 class Feed(keras.callbacks.Callback):
@@ -86,10 +89,24 @@ def _dataset(batches: Any, part: Part, mean: np.ndarray, std: np.ndarray, output
         return tf.cast(images, tf.float32) * scale + offset, labels if outputs == 1 else (labels,) * outputs
 
     signature = (
-        tf.TensorSpec((None, *part.images.shape[1:]), tf.uint8),
-        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((None, None, *part.images.shape[1:]), tf.uint8),
+        tf.TensorSpec((None, None), tf.int64),
     )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(lambda: _blocks(batches()), output_signature=signature).unbatch()
     options = tf.data.Options()
     options.deterministic = True
     return dataset.map(normalise).prefetch(_AHEAD).with_options(options)
+
+
+def _blocks(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Consecutive batches of one size, stacked: uint8 (k, n, h, w, c) and int64 (k, n), a few megabytes at a time."""
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for batch, target in batches:
+        if images and (len(batch) != len(images[0]) or (len(images) + 1) * batch.nbytes > _BLOCK_BYTES):
+            yield np.stack(images), np.stack(labels)
+            images, labels = [], []
+        images.append(batch)
+        labels.append(target)
+    if images:
+        yield np.stack(images), np.stack(labels)

@@ -177,9 +177,13 @@ def test_weights_of_another_model_are_refused_whole(tmp_path: Path) -> None:
         load_own_weights(other, tmp_path / "none.safetensors")
 
 
-def test_the_feed_gives_the_kits_batches_normalised() -> None:
+@pytest.mark.parametrize("block_bytes", [1, 3000, 4 * 2**20])
+def test_the_feed_gives_the_kits_batches_normalised(block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches go over at once, and where the last is incomplete."""
+    from baselines.keras_nets import data as module
     from baselines.keras_nets.data import Feed, ordered
 
+    monkeypatch.setattr(module, "_BLOCK_BYTES", block_bytes)
     data = quarters(train=50)
     config = FitConfig(batch_size=16, augment=("crop",), crop_padding=1)
     feed, batches = Feed(TrainBatches(data.train, config), data.mean, data.std), TrainBatches(data.train, config)
