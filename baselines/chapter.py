@@ -322,10 +322,14 @@ def autoencoder_findings(table: pd.DataFrame) -> str:
 
 def ladder_findings(table: pd.DataFrame) -> str:
     """What a table of ``tabular.walk`` says about lines and layers, Markdown."""
-    first, best = table.iloc[0], table.loc[table["test"].idxmax()]
-    deep = table[table["model"].str.startswith("MLP")]
-    line = table.drop(deep.index).sort_values("test").iloc[-1]
-    deepest = deep.sort_values("test").iloc[-1]
+    rows: list[dict[Any, Any]] = table.to_dict("records")
+
+    def best_of(chosen: list[dict[Any, Any]]) -> dict[Any, Any]:
+        return max(chosen, key=lambda row: float(row["test"]))
+
+    first, best = rows[0], best_of(rows)
+    deepest = best_of([row for row in rows if str(row["model"]).startswith("MLP")])
+    line = best_of([row for row in rows if not str(row["model"]).startswith("MLP")])
     gap, spread = deepest["test"] - line["test"], max(deepest["spread"], line["spread"])
     verdict = "which is within the spread" if abs(gap) <= spread else "which exceeds the spread"
     return (

@@ -140,7 +140,7 @@ def compared(results: dict[str, CVResult]) -> pd.DataFrame:
         }
         for name, found in results.items()
     }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def comparison(results: dict[str, CVResult]) -> str:
