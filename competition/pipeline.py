@@ -78,8 +78,8 @@ def run(
     loaded = data if isinstance(data, CompetitionData) else load_data(data)
     if relabel is not None:
         loaded = relabelled(loaded, relabel)
-    chosen = check_start(loaded, found, folds, weights)
     folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
+    chosen = check_start(loaded, found, folder, folds, weights)
     with folder.claimed():
         expected = announce(loaded, found, folder, weights, chosen)
         prepared = open_run(loaded, found, folder, weights)

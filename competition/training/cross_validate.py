@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import say
@@ -51,8 +52,8 @@ def cross_validate(
         UsageError: a fold that does not exist, or a configuration that cannot run here.
         ResumeError: ``run_dir`` holds another run.
     """
-    check_start(data, config, folds, weights)
     run = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (config.name or "run"))
+    check_start(data, config, run, folds, weights)
     with run.claimed():
         prepared = open_run(data, config, run, weights)
         return fit_run(prepared, config, run, folds=folds, weights=weights, test=test)
@@ -80,22 +81,37 @@ def pick_folds(config: Config, folds: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def check_start(
-    data: CompetitionData, config: Config, folds: Sequence[int] | None, weights: Path | str | None
+    data: CompetitionData, config: Config, run: RunDir, folds: Sequence[int] | None, weights: Path | str | None
 ) -> tuple[int, ...]:
     """The folds to fit, after what can be refused before anything is computed or written.
 
+    A run that was begun has passed this, and a finished one may be read back where it could not be fitted.
+
     Raises:
-        UsageError: a fold does not exist, or the recipe needs a GPU and there is none.
-        WeightsError: there are no such weights.
+        UsageError: a fold or a device does not exist, the backbone refuses the image size, or the recipe needs a GPU.
+        WeightsError: there are no such weights, or they are of another architecture.
     """
     chosen = pick_folds(config, folds)
-    if isinstance(config, TrainConfig) and config.needs_gpu:
-        from competition.training.learner import choose_device
+    if (run / "manifest.json").is_file():
+        return chosen
+    spread_devices(config.device)
+    with torch.random.fork_rng(devices=[]):  # the run draws what it would have drawn without this
+        _check_models(data, config, weights)
+    return chosen
+
+
+def _check_models(data: CompetitionData, config: Config, weights: Path | str | None) -> None:
+    """Load the weights once, and show the network to be trained a picture."""
+    if isinstance(config, ProbeConfig):
+        for ref in find_backbones(config.backbones, weights):
+            create_model(ref, 0)
+    elif isinstance(config, TrainConfig):
+        from competition.training.learner import choose_device, try_sizes
 
         (ref,) = find_backbones([config.backbone], weights)
-        model = create_model(ref, len(data.classes), pretrained=False, image_size=config.image_size)
+        model = create_model(ref, len(data.classes), pretrained=config.pretrained, image_size=config.image_size)
+        try_sizes(model, config, ref.name)
         choose_device(config, model, len(data.train) * (config.n_folds - 1) // config.n_folds)
-    return chosen
 
 
 def fit_run(

@@ -190,7 +190,7 @@ def build_model(job: Job) -> nn.Module:
             set_head(model, *start)
         except ValueError as error:
             raise WeightsError(f"{job.backbone.name}: {error}; set head_from=fresh") from error
-    _try_sizes(model, config, job.backbone.name)
+    try_sizes(model, config, job.backbone.name)
     return model
 
 
@@ -210,7 +210,7 @@ def _imagenet_head(job: Job, model: nn.Module) -> Head:
 
 
 @torch.no_grad()
-def _try_sizes(model: nn.Module, config: TrainConfig, name: str) -> None:
+def try_sizes(model: nn.Module, config: TrainConfig, name: str) -> None:
     """One blank picture of each size, so that a size the backbone refuses is told before anything is computed."""
     model.eval()
     for side in sorted({config.image_size, *config.progressive}):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from competition import pipeline
 from competition.config import ProbeConfig
 from competition.data.audit_report import AuditReport
 from competition.data.folds import make_folds
-from competition.errors import UsageError
+from competition.errors import UsageError, WeightsError
 from competition.training.cross_validate import assemble, cross_validate, open_run, read_run
 from competition.training.embed import Block, embed
 from competition.training.metrics import log_loss, softmax
@@ -88,15 +90,45 @@ def test_a_fold_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [cross_validate, pipeline.run])
-def test_a_recipe_that_needs_a_gpu_is_refused_before_anything_is_written(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[..., object]
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (
+            {"backbone": "tiny", "pretrained": True, "needs_gpu": True, "device": "auto"},
+            r"needs a GPU .* on this CPU a fold takes about .*--device cpu",
+        ),
+        ({"device": "cuda"}, "no GPU here: use --device cpu"),
+        ({"backbone": "test_vit", "image_size": 30}, "test_vit cannot take images of 30 px"),
+        ({"backbone": "torn", "pretrained": True}, "cannot be loaded into 'test_resnet'"),
+    ],
+    ids=["needs a GPU", "no such device", "image size", "weights"],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(
+    tmp_path: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., object],
+    changes: dict[str, Any],
+    match: str,
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    shutil.copytree(weights / "tiny", tmp_path / "weights" / "tiny")
+    shutil.copytree(weights / "tiny", tmp_path / "weights" / "torn")
+    (tmp_path / "weights" / "torn" / "model.safetensors").write_bytes(b"torn")
     data = small_data(tmp_path / "photos", count=18, test=0)
-    config = small_config(backbone="tiny", pretrained=True, head_from="probe", needs_gpu=True, device="auto")
-    with pytest.raises(UsageError, match=r"needs a GPU .* on this CPU a fold takes about .*--device cpu"):
-        start(data, config, tmp_path / "run", weights=weights)
+    with pytest.raises((UsageError, WeightsError), match=match):
+        start(data, small_config(**changes), tmp_path / "run", weights=tmp_path / "weights")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_read_back_where_it_could_not_be_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, config = small_data(tmp_path / "photos", count=18, test=0), small_config(n_folds=2, epochs=1, needs_gpu=True)
+    done = cross_validate(data, config, tmp_path / "run")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    again = cross_validate(data, dataclasses.replace(config, device="auto"), tmp_path / "run")
+    assert again.oof.digest == done.oof.digest
 
 
 def test_the_temperature_is_that_of_the_pooled_folds_and_test_is_their_calibrated_mean(
