@@ -243,6 +243,21 @@ def differing_cells(notebook: Any, stored: Path) -> list[str]:
     return [f"{stored.name}, cell {i}" for i, (a, b) in enumerate(zip(ours, theirs, strict=True), 1) if a != b]
 
 
+def with_outputs_of(notebook: Any, stored: Path) -> Any:
+    """The notebook with the outputs of a committed one whose code is the same: only texts were changed.
+
+    Raises:
+        SystemExit: code was changed, so it must be executed.
+    """
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    before = [cell for cell in nbformat.read(stored, as_version=4).cells if cell.cell_type == "code"]
+    if [cell.source for cell in code] != [cell.source for cell in before]:
+        raise SystemExit(f"{stored.name}: its code was changed too, so it must be executed")
+    for cell, executed in zip(code, before, strict=True):
+        cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
+    return notebook
+
+
 def write(notebook: Any, path: Path) -> None:
     """Write a notebook whole or not at all.
 
@@ -277,13 +292,17 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="short mode: a laptop without a GPU, CI")
     parser.add_argument("--check", action="store_true", help="execute, write nothing, fail where a notebook is stale")
     parser.add_argument("--stale-only", action="store_true", help="with --check: compare cells, execute nothing")
+    parser.add_argument("--texts", action="store_true", help="take over changed texts, keep outputs, execute nothing")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at a time, each on its share of cores")
     chosen = parser.parse_args()
     failures: list[str] = []
     wanted = sources(chosen.names)
     if chosen.check:
         failures += [line for source in wanted for line in differing_cells(read_source(source), source.notebook)]
-    if not chosen.stale_only:
+    if chosen.texts:
+        for source in wanted:
+            write(with_outputs_of(read_source(source), source.notebook), source.notebook)
+    elif not chosen.stale_only:
         if chosen.jobs > 1:
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // chosen.jobs)))
         with ThreadPoolExecutor(max(1, chosen.jobs)) as pool:

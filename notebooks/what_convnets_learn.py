@@ -91,8 +91,8 @@ show(
 )
 
 # %% [markdown]
-# Such a picture holds the evidence many times over and the animal not once: fur, muzzles, ears, at every size. Nothing has
-# ever asked the network where one dog ends.
+# After some hundred steps such a picture holds the evidence many times over and the animal not once: fur, muzzles, ears, at every
+# size. Nothing has ever asked the network where one dog ends.
 #
 # ## DeepDream
 #

@@ -181,6 +181,21 @@ def test_a_changed_cell_is_found(build: ModuleType, tmp_path: Path) -> None:
     assert build.differing_cells(build.read_source(source), tmp_path / "b.ipynb") == ["b.ipynb is missing"]
 
 
+def test_texts_change_without_execution_and_code_does_not(build: ModuleType, tmp_path: Path) -> None:
+    source = build.Source(tmp_path / "a.py")
+    source.script.write_text("# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n")
+    made = build.read_source(source)
+    made.cells[1].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
+    build.write(made, source.notebook)
+    source.script.write_text("# %% [markdown]\n# # Another\n\n# %%\n1 + 1\n")
+    changed = build.with_outputs_of(build.read_source(source), source.notebook)
+    assert changed.cells[0].source == "# Another"
+    assert changed.cells[1].outputs[0].data["text/plain"] == "2"
+    source.script.write_text("# %% [markdown]\n# # Another\n\n# %%\n1 + 2\n")
+    with pytest.raises(SystemExit, match="must be executed"):
+        build.with_outputs_of(build.read_source(source), source.notebook)
+
+
 def test_pictures_get_smaller(build: ModuleType) -> None:
     stream = io.BytesIO()
     Image.effect_noise((200, 200), 60).convert("RGB").resize((400, 400), Image.Resampling.BICUBIC).save(stream, "PNG")
