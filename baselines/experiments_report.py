@@ -22,6 +22,8 @@ from competition.training.tracking import tensorboard
 
 METRIC = "test_accuracy"
 _FIGURES = ("test_accuracy", "test_loss", "valid_accuracy", "valid_loss", "train_accuracy", "train_loss")
+# Accuracy while training above the evaluated one by more than this is worth a word; dropout makes it lower, not higher.
+_UNSETTLED = 0.2
 _COSTS = ("parameters", "macs", "epochs", "best_epoch", "seconds", "seconds_per_epoch")
 
 
@@ -74,7 +76,7 @@ def paragraphs(study: Study, groups: Sequence[Group]) -> list[str]:
         parts.append(f"Each variant against the first, `{reference.label}`:\n\n" + "\n".join(f"- {x}" for x in lines))
     parts += _effects_found(groups, study)
     parts.append(_best(groups))
-    parts += [text for text in (_unfinished(groups), _overfitting(groups), _cost(groups)) if text]
+    parts += [text for text in (_unfinished(groups), _unsettled(groups), _overfitting(groups), _cost(groups)) if text]
     return parts
 
 
@@ -182,6 +184,21 @@ def _unfinished(groups: Sequence[Group]) -> str:
         f"The last epoch was the best one in all trials of {which}: the figures say how fast they learn, not how far "
         "they get; more epochs may change the order."
     )
+
+
+def _unsettled(groups: Sequence[Group]) -> str:
+    """Where a network learns but does not show it in evaluation, as batch norms with long memories do."""
+    lines = []
+    for group in groups:
+        running, evaluated = group.average("running_accuracy"), group.average("train_accuracy")
+        if running - evaluated > _UNSETTLED:
+            lines.append(
+                f"While training, `{group.label}` had {100 * running:.1f} % of its training images right in the last "
+                f"epoch, but {100 * evaluated:.1f} % when it was evaluated. Where there are batch norms, their running "
+                "statistics have not settled in so few steps: more steps, or a shorter memory (a smaller "
+                "`bn_momentum`), and it shows what it has learnt."
+            )
+    return "\n\n".join(lines)
 
 
 def _overfitting(groups: Sequence[Group]) -> str:

@@ -115,6 +115,7 @@ def run_plan(plan: Plan, where: str | None, folder: Path, hooks: tuple[EpochHook
 
     Returns:
         ``test_accuracy``, ``test_loss``, ``valid_accuracy``, ``valid_loss``, ``train_accuracy``, ``train_loss``,
+        ``running_accuracy`` (of the training images as they were trained on, in the last epoch),
         ``parameters``, ``macs``, ``epochs``, ``best_epoch``, ``seconds``, ``seconds_per_epoch``.
 
     Raises:
@@ -129,6 +130,8 @@ def run_plan(plan: Plan, where: str | None, folder: Path, hooks: tuple[EpochHook
     metrics = result.metrics
     parts = {f"{part}_{key}": metrics[part][key] for part in ("test", "valid", "train") for key in ("accuracy", "loss")}
     rest = ("parameters", "macs", "epochs", "best_epoch", "seconds", "seconds_per_epoch")
+    # Counted while training, batch norms by their batch: far above the evaluated one where they have not settled.
+    parts["running_accuracy"] = float(result.history[-1]["train_accuracy"])
     return {**parts, **{key: metrics[key] for key in rest}}
 
 

@@ -110,12 +110,13 @@ def _studies() -> dict[str, Study]:
         ),
         Study(
             "googlenet",
-            "Why a GoogLeNet stays near chance: auxiliary heads, the rate, batch norm",
+            "Why a GoogLeNet stays near chance: auxiliary heads, the optimiser, batch norm and how long it remembers",
             variants=(
                 {"batch_norm": False, "optimiser": "momentum", "lr": 0.01},
                 {"batch_norm": False, "optimiser": "momentum", "lr": 0.01, "aux_heads": True},
                 {"batch_norm": False, "optimiser": "adamw", "lr": 1e-3},
                 {"batch_norm": True, "optimiser": "momentum", "lr": 0.01},
+                {"batch_norm": True, "optimiser": "momentum", "lr": 0.01, "bn_momentum": 0.99},
             ),
             model="googlenet_small",
             fixed={"epochs": 4, "batch_size": 32},

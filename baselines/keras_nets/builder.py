@@ -75,7 +75,7 @@ class Builder:
 
     def batch_norm(self, x: Any, name: str) -> Any:
         """Add batch normalisation over the last axis."""
-        return layers.BatchNormalization(momentum=self.spec.bn.momentum, epsilon=self.spec.bn.eps, name=name)(x)
+        return layers.BatchNormalization(momentum=self.spec.norm.momentum, epsilon=self.spec.norm.eps, name=name)(x)
 
     def conv_bn(self, x: Any, conv: str, bn: str, filters: int, kernel: int, stride: int = 1, padding: int = 0) -> Any:
         """Add a convolution and, where the specification has it, batch normalisation in place of the bias."""

@@ -35,6 +35,7 @@ class Spec:
             ``alexnet`` (N(0, 0.01), some biases 1) or ``lenet`` (uniform in +-2.4 / fan-in).
         dropout: share of units dropped in training, at the places the paper names.
         batch_norm: batch normalisation after every convolution (and hidden dense layer of an MLP).
+        bn_momentum: share of its running statistics that is kept at a step; None is the architecture's own (``bn``).
 
     Raises:
         UsageError: a value is impossible.
@@ -47,11 +48,19 @@ class Spec:
     init: str = "paper"
     dropout: float = 0.0
     batch_norm: bool = False
+    bn_momentum: float | None = None
 
     def __post_init__(self) -> None:
         self._one_of("init", INITS)
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout={self.dropout!r} is impossible: expected 0 or more, below 1")
+        if self.bn_momentum is not None and not 0 <= self.bn_momentum < 1:
+            raise UsageError(f"bn_momentum={self.bn_momentum!r} is impossible: expected 0 or more, below 1")
+
+    @property
+    def norm(self) -> BatchNorm:
+        """Constants of this network's batch normalisation."""
+        return self.bn if self.bn_momentum is None else dataclasses.replace(self.bn, momentum=self.bn_momentum)
 
     def _one_of(self, key: str, allowed: tuple[str, ...]) -> None:
         value = str(getattr(self, key))

@@ -115,12 +115,12 @@ def local_norm(spec: LocalNorm) -> nn.LocalResponseNorm:
 
 def batch_norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
     """Batch normalisation over channels of (n, c, h, w), with the specification's constants."""
-    return nn.BatchNorm2d(channels, eps=spec.bn.eps, momentum=1 - spec.bn.momentum)
+    return nn.BatchNorm2d(channels, eps=spec.norm.eps, momentum=1 - spec.norm.momentum)
 
 
 def batch_norm_dense(spec: Spec, features: int) -> nn.BatchNorm1d:
     """Batch normalisation over features of (n, f), with the specification's constants."""
-    return nn.BatchNorm1d(features, eps=spec.bn.eps, momentum=1 - spec.bn.momentum)
+    return nn.BatchNorm1d(features, eps=spec.norm.eps, momentum=1 - spec.norm.momentum)
 
 
 def initialise(model: nn.Module, scheme: str, ones: Sequence[str] = ()) -> None:

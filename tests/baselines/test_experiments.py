@@ -220,6 +220,22 @@ def test_one_seed_proves_nothing_and_the_text_says_so() -> None:
     assert "the order may be chance" in text
 
 
+def test_a_network_that_learns_but_evaluates_badly_is_named() -> None:
+    rows = rows_of(relu=[0.90, 0.91], tanh=[0.10, 0.12])
+    for row in rows:
+        row["running_accuracy"] = 0.9
+    named = [text for text in paragraphs(TINY, grouped(rows, "test_accuracy")) if "running statistics" in text]
+    assert len(named) == 1
+    assert "`tanh` had 90.0 % of its training images right in the last epoch, but 12.0 % when" in named[0]
+
+
+def test_test_images_can_be_limited() -> None:
+    data = data_for("digits", None, 200, test_images=100)
+    assert (len(data.train), len(data.test)) == (200, 100)
+    plan = dataclasses.replace(TINY, test_images=100).plan({}, 0)
+    assert (plan.train_images, plan.test_images) == (TINY.train_images, 100)
+
+
 def test_effects_average_over_the_other_settings() -> None:
     rows = []
     for activation, pooling, accuracies in (
@@ -296,6 +312,7 @@ def test_vary_is_read_by_type() -> None:
         ({"model": "mlpp"}, "did you mean 'mlp'"),
         ({"fixed": {"epochs": 0}}, "epochs=0"),
         ({"train_images": -1}, "train_images"),
+        ({"test_images": -1}, "test_images"),
         ({"seconds": -1}, "seconds=-1"),
     ],
 )
@@ -315,7 +332,7 @@ def test_a_budget_of_seconds_becomes_epochs(tmp_path, monkeypatch) -> None:
         part = {"accuracy": 0.5, "loss": 1.0}
         rest = dict.fromkeys(("parameters", "macs", "best_epoch", "seconds"), 1)
         parts = {"test": part, "valid": part, "train": part, "epochs": config.epochs, "seconds_per_epoch": 0.4}
-        return FitResult(folder, (), {**parts, **rest})
+        return FitResult(folder, ({"train_accuracy": 0.6},), {**parts, **rest})
 
     monkeypatch.setattr(experiments_trial, "fit", fit)
     study = dataclasses.replace(TINY, seconds=2.1, seeds=(0,), grid={"hidden": ((8,), (4,))}, fixed={})

@@ -218,3 +218,14 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) 
 def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is missing"):
         load_weights(create_model("lenet5"), tmp_path / "w.safetensors")
+
+
+def test_the_memory_of_batch_norms_reaches_both_frameworks() -> None:
+    """PyTorch's momentum is the share that is new, Keras' the share that stays."""
+    import keras
+    import torch
+
+    theirs, ours = (create_model("resnet8", framework, bn_momentum=0.75) for framework in ("keras", "pytorch"))
+    kept = {layer.momentum for layer in theirs.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    new = {module.momentum for module in ours.modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    assert (kept, new) == ({0.75}, {0.25})

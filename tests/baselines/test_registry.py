@@ -43,6 +43,7 @@ def test_an_unknown_option_offers_the_nearest() -> None:
     [
         ("lenet5", {"activation": "reluu"}, "did you mean 'relu'"),
         ("lenet5", {"dropout": 1.5}, "dropout=1.5 is impossible"),
+        ("resnet8", {"bn_momentum": 1.0}, "bn_momentum=1.0 is impossible"),
         ("lenet5", {"init": "xavir"}, "did you mean 'xavier'"),
         ("lenet5", {"num_classes": 0}, "num_classes=0"),
         ("lenet5", {"connections": "table", "maps": (8, 16, 120)}, "made for 6 and 16 maps"),
