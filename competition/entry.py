@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -23,6 +24,8 @@ def run_app(app: Callable[[], Any], name: str) -> None:
     """
     from competition.errors import KitError
 
+    # fastai and timm call it when they are imported; a user can do nothing about that.
+    warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
     try:
         app()
     except KitError as error:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+
+from competition.entry import run_app
 
 MAIN = "from competition.cli import main; main()"
 
@@ -64,3 +67,14 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = dogbreed("--debug", "run", "--recipe", "prob", cwd=tmp_path)
     assert "Traceback" in done.stderr
     assert done.returncode == 1
+
+
+def test_what_a_library_deprecates_in_another_is_not_told_to_the_user() -> None:
+    def app() -> None:
+        warnings.warn("`torch.jit.script` is deprecated. Please switch.", FutureWarning, stacklevel=1)
+        warnings.warn("a loss of nothing", UserWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run_app(app, "dogbreed")
+    assert [str(warning.message) for warning in told] == ["a loss of nothing"]
