@@ -170,7 +170,7 @@ def findings(found: Verdicts) -> str:
     """What the out-of-fold predictions say, Markdown."""
     wrong, total = len(found.wrong), len(found)
     right = total - wrong
-    lines = [f"- **{right / total:.1%}** of {total:,} photos are called by their breed; {wrong} are not."]
+    lines = [f"- **{right / total:.1%}** of {total:,} photos are called by their breed. Wrong calls: {wrong}."]
     pairs = confusions(found, 1)
     if pairs:
         names = [_words(found.classes[number]) for number in (pairs[0].a, pairs[0].b)]
@@ -178,7 +178,7 @@ def findings(found: Verdicts) -> str:
         said = f"{count} photo{'' if count == 1 else 's'}"
         lines.append(f"- The pair taken for one another most often: **{names[0]}** and **{names[1]}** ({said}).")
     sure = int((found.probabilities.max(axis=1)[found.wrong] > 0.8).sum())
-    lines.append(f"- Of the wrong calls {sure} were made with more than 80 % certainty.")
+    lines.append(f"- Wrong calls made with more than 80 % certainty: {sure}.")
     share = found.loss[found.wrong].sum() / max(found.loss.sum(), 1e-12)
     lines.append(f"- The wrong calls make up {share:.0%} of the log loss, which is {found.loss.mean():.4f} in all.")
     return "\n".join(lines)
