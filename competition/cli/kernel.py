@@ -29,7 +29,9 @@ def list_command(kernels: Kernels = ROOT) -> None:
     """The kernels of this checkout, what they need and what they are."""
     from competition.publish.kernel_spec import list_kernels
 
-    for spec in list_kernels(kernels):
+    specs = list_kernels(kernels)
+    width = max(len(spec.slug) for spec in specs)
+    for spec in specs:
         needs = [
             word
             for word, needed in (
@@ -41,7 +43,7 @@ def list_command(kernels: Kernels = ROOT) -> None:
             )
             if needed
         ]
-        print(f"{spec.slug:<16} {spec.kind:<9} {', '.join(needs) or 'nothing'}\n    {spec.about}")
+        print(f"{spec.slug:<{width}}  {spec.kind:<9} {', '.join(needs) or 'nothing'}\n    {spec.about}")
 
 
 @app.command("build")
