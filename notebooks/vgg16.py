@@ -84,7 +84,7 @@ result = fit(
     model,
     data,
     run_dir=f"runs/vgg16-{FRAMEWORK}",
-    epochs=chapter.pick(60, 9),
+    epochs=chapter.pick(60, 8),
     batch_size=chapter.pick(128, 32),
     optimiser="nesterov",
     lr=chapter.pick(0.05, 0.02),
@@ -129,7 +129,7 @@ study = Study(
     framework=FRAMEWORK,
     dataset=data.name,
     image_size=data.image_size,
-    train_images=chapter.pick(8000, 1000),
+    train_images=chapter.pick(8000, 800),
 )
 
 # %% part="report"
