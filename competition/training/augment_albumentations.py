@@ -111,7 +111,7 @@ def _resized_crop(A: Any) -> Any:
 
 
 def _colour_jitter(A: Any) -> Any:
-    """albumentations' change of colour, its brightness, contrast and saturation in one pass instead of nine."""
+    """The library's change of colour, its brightness, contrast and saturation in one pass instead of nine."""
 
     class Jitter(A.ColorJitter):  # type: ignore[misc]
         """All is drawn as ever; only the order in which values beyond white are cut off is lost."""

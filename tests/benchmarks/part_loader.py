@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from competition.data.decode import decode_photo, read_content
 from competition.data.layout import Photo, load_data
 from competition.data.photo_cache import PhotoCache
+from competition.training.augment import make_augment
 from competition.training.loader import PhotoFiles, StepSampler, TrainPhotos, train_loader
 from tests.benchmarks.material import SIZES, bench_folder, sized_photos
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn
@@ -37,6 +39,7 @@ def measure(setup: Setup) -> Outcome:
         "photos of the memory-mapped cache instead, as every epoch of a recipe does; fastai: Resize(224) and "
         "aug_transforms(); ImageFolder: RandomResizedCrop, RandomHorizontalFlip, ToTensor",
         "bare: no augmentation, no batch; reduced decoding to 256 px or more, then a resize to 224",
+        *(_profile(sized_photos(data, size, setup.count(COUNTS[size] // 2)), size) for size in SIZES),
     ]
     return outcome
 
@@ -65,6 +68,30 @@ def _one_case(outcome: Outcome, setup: Setup, data: object, size: str, photos: l
     case = f"{size}, {'2 workers' if workers else 'one process'}"
     for name, rates in in_turn(ways, setup.rounds).items():
         outcome.figures.append(figure(case, name, "photos/s", rates))
+
+
+def _profile(photos: Sequence[Photo], size: str) -> str:
+    """Where one process' time goes, microseconds of processor time a photo, augmented by ``light``."""
+    augment, batch = make_augment("light", SIDE), np.empty((len(photos), SIDE, SIDE, 3), np.uint8)
+    torch.set_num_threads(1)
+    spent = dict.fromkeys(("read", "decode", "seed", "crop, resize, flip, colour", "into the batch"), 0)
+    for warm in (True, False):
+        for slot, photo in enumerate(photos):
+            marks = [time.thread_time_ns()]
+            content = read_content(photo.path)
+            marks.append(time.thread_time_ns())
+            image = decode_photo(content, photo.id, 256)
+            marks.append(time.thread_time_ns())
+            rng = np.random.default_rng([0, 0, slot, 1])
+            marks.append(time.thread_time_ns())
+            image = augment(image, rng)
+            marks.append(time.thread_time_ns())
+            batch[slot] = image
+            marks.append(time.thread_time_ns())
+            for name, nanoseconds in zip(spent, np.diff(marks), strict=True):
+                spent[name] += 0 if warm else int(nanoseconds)
+    parts = ", ".join(f"{name} {nanoseconds / 1000 / len(photos):,.0f}" for name, nanoseconds in spent.items())
+    return f"profile, {size}, light, microseconds a photo: {parts}"
 
 
 def _epochs(loader: Iterable[object], clock: Callable[[], float]) -> Callable[[], float]:

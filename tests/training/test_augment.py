@@ -10,7 +10,15 @@ import pytest
 from PIL import Image
 
 from competition.errors import UsageError
-from competition.training.augment import BACKENDS, STRENGTHS, CentreSquare, draw_augment_sheet, make_augment, resized
+from competition.training.augment import (
+    BACKENDS,
+    STRENGTHS,
+    CentreSquare,
+    colour_matrix,
+    draw_augment_sheet,
+    make_augment,
+    resized,
+)
 
 EVERY = list(product(STRENGTHS, BACKENDS))
 
@@ -102,6 +110,32 @@ def test_pictures_made_smaller_are_those_of_pillow(sides: tuple[int, int]) -> No
     off = np.abs(found - expected)
     assert off.mean() < 0.5
     assert off.max() <= 8  # on noise, where both round their weights; on a photo 1
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 1, 0, 3], [1, 3, 2, 0]])
+@pytest.mark.parametrize("factors", [(1.0, 1.0, 1.0), (1.15, 0.85, 1.0), (0.85, 1.1, 1.15), (0.9, 1.15, 0.85)])
+def test_one_matrix_changes_the_colours_as_albumentations_does(
+    factors: tuple[float, float, float], order: list[int], rng: np.random.Generator
+) -> None:
+    """Within rounding where no value leaves the range: the library cuts digits off after each of its steps."""
+    import albumentations
+    import cv2
+
+    photo = rng.integers(60, 180, (40, 50, 3), dtype=np.uint8)
+    matrix = colour_matrix(cv2.mean(photo)[:3], *factors)
+    found = cv2.transform(photo, matrix).astype(int)
+    expected = albumentations.ColorJitter().apply(photo, *factors, 0.0, order)
+    assert np.abs(found - expected).max() <= 3
+    assert np.abs(found - expected).mean() <= 1.5
+
+
+def test_colour_factors_of_nought_are_black_mean_grey_and_grey() -> None:
+    mean, pixel = (100.0, 50.0, 200.0), np.array([30.0, 90.0, 150.0, 1.0])
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(colour_matrix(mean, 1, 1, 1) @ pixel, pixel[:3], rtol=1e-5)
+    np.testing.assert_allclose(colour_matrix(mean, 0, 1, 1) @ pixel, 0)
+    np.testing.assert_allclose(colour_matrix(mean, 1, 0, 1) @ pixel, [luma @ mean] * 3, rtol=1e-5)
+    np.testing.assert_allclose(colour_matrix(mean, 1, 1, 0) @ pixel, [luma @ pixel[:3]] * 3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
