@@ -7,6 +7,7 @@ installed, does so without OpenCV's ways round it (224 x 224 pixels: 0.34, 0.20 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import struct
 from functools import cache
@@ -58,11 +59,8 @@ def decode_plain(content: bytes, size: tuple[int, int], min_side: int | None) ->
 @cache
 def _simplejpeg() -> Any:
     """The package, or None where it is not installed."""
-    if importlib.util.find_spec("simplejpeg") is None:
-        return None
-    import simplejpeg
-
-    return simplejpeg
+    found = importlib.util.find_spec("simplejpeg")
+    return None if found is None else importlib.import_module("simplejpeg")
 
 
 def _by_simplejpeg(package: Any, content: bytes, size: tuple[int, int], factor: int) -> np.ndarray | None:

@@ -121,11 +121,11 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=ROOT / "runs" / "bench" / "scaling.json")
     parser.add_argument("--again", action="store_true", help="measure everything afresh")
     asked = parser.parse_args()
-    torch.set_num_threads(1)
     data = load_data(asked.data)
     ref = sorted(find_backbones((), asked.weights), key=lambda item: "efficientnet" not in item.name)[0]
     blocks = embed(data.train, probe_blocks([ref], ("identity", "hflip")), ProbeConfig())
     features = np.concatenate([np.asarray(values) for values in blocks.values()])
+    torch.set_num_threads(1)
     stored = read_json(asked.figures) if asked.figures.is_file() and not asked.again else {"found": {}}
     for size in SIZES:
         figures = stored["found"].setdefault(str(size), {})
