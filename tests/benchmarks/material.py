@@ -34,16 +34,19 @@ def sized_photos(data: CompetitionData, size: str, count: int, breeds: int = 2) 
     mixed = [
         photo for row in zip(*(group[: 1 + count // len(chosen)] for group in chosen), strict=False) for photo in row
     ]
-    made = []
+    made, todo = [], []
     for number, photo in enumerate((mixed * (1 + count // len(mixed)))[:count]):
         breed = f"class{number % breeds}"
         made.append(Photo(f"{number:05d}", folder / breed / f"{number:05d}.jpg", breed))
         if not made[-1].path.is_file():
-            _write_sized(photo.path, made[-1].path, (width, height), number)
+            todo.append((photo.path, made[-1].path, number))
+    for _ in map_in_order(partial(_write_sized, size=(width, height)), todo, chunk=4):
+        pass
     return made
 
 
-def _write_sized(source: Path, target: Path, size: tuple[int, int], seed: int) -> None:
+def _write_sized(job: tuple[Path, Path, int], size: tuple[int, int]) -> None:
+    source, target, seed = job
     picture = Image.fromarray(read_photo(source))
     if picture.size != size:
         enlarged = np.asarray(picture.resize(size, Image.Resampling.BICUBIC), np.float32)
