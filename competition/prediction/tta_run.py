@@ -14,9 +14,10 @@ from competition.errors import DataError
 from competition.files import read_json, read_npz, write_json
 from competition.prediction.calibrate import apply_temperature
 from competition.prediction.tta import MergeChoice, choose_merge, merge_views
-from competition.training.cross_validate import with_prior, write_run
+from competition.training.cross_validate import with_prior
 from competition.training.metrics import accuracy, log_loss
 from competition.training.prepare import Prepared
+from competition.training.run_files import write_run
 from competition.training.tracking import RunDir
 from competition.types import CVResult, FoldResult, Predictions
 

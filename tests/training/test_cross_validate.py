@@ -17,12 +17,13 @@ from competition.config import ProbeConfig
 from competition.data.audit_report import AuditReport
 from competition.data.folds import make_folds
 from competition.errors import UsageError, WeightsError
-from competition.training.cross_validate import assemble, cross_validate, open_run, read_run
+from competition.training.cross_validate import assemble, cross_validate, open_run
 from competition.training.embed import Block, embed
 from competition.training.metrics import log_loss, softmax
 from competition.training.models import find_backbones
 from competition.training.prepare import Prepared
 from competition.training.probe_run import fit_heads
+from competition.training.run_files import read_run
 from competition.training.tracking import RunDir
 from competition.types import VIEWS, FoldResult, Predictions
 from tests.training.small_fold import small_config, small_data
