@@ -312,6 +312,7 @@ def test_every_kernel_of_the_repository_runs_on_small_data(name: str, tmp_path: 
     assert spec.kind == "notebook" or (done.working / "outputs.json").is_file()
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.slow
 @pytest.mark.shared
 def test_the_probe_kernel_on_the_real_photos_gives_the_submission_of_dogbreed_run(shared: Path, tmp_path: Path) -> None:
