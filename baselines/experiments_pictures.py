@@ -20,7 +20,8 @@ _MOST = 12  # variants in the chart of curves; more cannot be told apart
 def draw_accuracy(path: Path, groups: Sequence[Group], study: Study) -> None:
     """A row a variant: a dot a seed, a bar at the mean."""
     shown = [group for group in groups if group.values]
-    figure = new_figure(7.5, 1.1 + 0.42 * len(shown))
+    title = textwrap.fill(study.question, 80)  # over the whole picture: the axes are narrow beside long labels
+    figure = new_figure(7.5, 1.1 + 0.2 * title.count("\n") + 0.42 * len(shown))
     axes = figure.add_subplot()
     for place, group in enumerate(shown):
         values = 100 * np.array(list(group.values.values()))
@@ -31,7 +32,7 @@ def draw_accuracy(path: Path, groups: Sequence[Group], study: Study) -> None:
     axes.margins(y=0.1)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("test accuracy, %: a dot a seed, the bar their mean")
-    axes.set_title(study.question, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     save(figure, path)
 
 

@@ -79,7 +79,8 @@ class Rates(StatefulCallback):
         rate = rate_at(self.config, self._epoch + (self.first_step + batch) / steps, self.valid_losses)
         if rate != self._rate:
             self._rate = rate
-            self.model.optimizer.learning_rate.assign(rate)
+            # TensorFlow's own variable: Keras' assign converts, checks and reads back, a third of a millisecond a step.
+            self.model.optimizer.learning_rate.value.assign(rate, read_value=False)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Log the rate and remember the validation loss, which ``plateau`` goes by."""
