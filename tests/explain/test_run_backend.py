@@ -189,5 +189,5 @@ def test_what_cannot_be_opened_is_named(weights: Path, tmp_path: Path) -> None:
         open_backend(blend.path, weights=weights)
     other = dataclasses.replace(find_backbones(["one"], weights)[0], digest="of something else")
     strange = make_probe(tmp_path / "strange", [other], designs(["one"], ("identity",), "auto")[0])
-    with pytest.raises(ResumeError, match="the weights of one are not those"):
+    with pytest.raises(ResumeError, match="one holds other weights than those"):
         open_backend(strange.path, weights=weights)
