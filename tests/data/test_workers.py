@@ -64,7 +64,8 @@ def test_workers_end_with_a_killed_parent():
     code = (
         "import os, time\n"
         "from competition.data.workers import map_in_order\n"
-        "def f(x):\n    print(os.getpid(), flush=True); time.sleep(0.2); return x\n"
+        # One write each: print may write the newline by itself, between the lines of another worker.
+        "def f(x):\n    os.write(1, b'%d\\n' % os.getpid()); time.sleep(0.2); return x\n"
         "list(map_in_order(f, range(200), 2, chunk=1))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
