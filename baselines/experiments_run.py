@@ -95,6 +95,9 @@ def run_study(
         if waiting:
             say(f"{study.name}: {waiting} trials to go{f', {jobs} at a time' if jobs > 1 else ''}")
             _work(job, min(jobs, waiting))
+            left = _missing(database, study)
+            if left:
+                warn(f"{study.name}: {left} trials did not come to their end and are not in the report; run it again")
         return write_report(study, trials_of(database, study), home)
 
 
@@ -249,9 +252,10 @@ def work(job: Job) -> None:
             cell = Cell({key: entry.suggest(trial, key) for key, entry in job.study.space.items()}, job.study.seeds[0])
         elif trial.user_attrs.get("cell") in cells:
             cell = cells[trial.user_attrs["cell"]]
-        else:  # another worker took the last one between the look and the asking
-            database.stop()
-            raise TrialPruned
+        else:
+            if "cell" not in trial.user_attrs:  # another worker took the last one between the look and the asking
+                database.stop()
+            raise TrialPruned  # a seed that is not asked for now: queued again when it is
         return _one(job, trial, cell)
 
     def enough(database: optuna.Study, trial: FrozenTrial) -> None:

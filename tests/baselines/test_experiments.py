@@ -125,6 +125,19 @@ def test_trials_run_side_by_side_are_those_of_one_process(tmp_path) -> None:
     assert len(together.rows) == 4
 
 
+def test_fewer_seeds_go_on_behind_the_queued_trials_of_the_others(tmp_path) -> None:
+    def stop(*_) -> None:
+        raise KitError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("baselines.experiments_trial.run_plan", stop)
+        with pytest.raises(KitError, match="killed"):
+            run_study(TINY, tmp_path)  # both seeds are queued, the first trial is lost
+    done = run_study(dataclasses.replace(TINY, seeds=(0,)), tmp_path)
+    assert [row["seed"] for row in done.rows] == [0, 0]
+    assert len(run_study(TINY, tmp_path).rows) == 4
+
+
 def test_two_folders_share_one_database(tmp_path, capsys) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
     run_study(dataclasses.replace(TINY, seeds=(0,)), tmp_path / "a", storage=storage)
