@@ -186,9 +186,9 @@ def test_killed_and_started_again_gives_the_same_numbers(
     monkeypatch.setenv("DOGBREED_CACHE", str(tmp_path / "cache"))
     code = KILLED.format(module=module, function=function, at=at)
     arguments = [sys.executable, "-c", code, str(sample), str(tmp_path / "run"), str(weights)]
-    root = str(Path(__file__).resolve().parents[1])
+    places = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        arguments, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=False
+        arguments, env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -56,18 +56,29 @@ def train_fold(
     with joined(device) as world:
         console().quiet = not world.main
         learn = make_learner(job, model, device, world, callbacks)
-        store = CheckpointStore(job.folder / "state", {**job.identity, "processes": world.size})
-        keeper = Keeper(store, save_every)
-        if keeper.restore(learn):
-            state = learn.state
-            where = f"epoch {state.epoch + 1}, step {state.step} of {learn.sampler.steps}"
-            say(f"fold {job.fold.index}: going on at {where}")
-        else:
-            _announce(job, learn)
-        if world.size > 1:  # dropout must differ between the processes
-            torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, world.rank)))
-        _train(job, learn, keeper, epoch_hooks)
-        return _predict_and_finish(job, learn, keeper, test=test)
+        try:
+            return _train_and_finish(job, learn, test=test, save_every=save_every, hooks=epoch_hooks)
+        finally:
+            learn.dls.close()
+
+
+def _train_and_finish(
+    job: Job, learn: FoldLearner, *, test: bool, save_every: float, hooks: Sequence[EpochHook]
+) -> FoldResult:
+    """From wherever the fold stands to its end."""
+    world = learn.world
+    store = CheckpointStore(job.folder / "state", {**job.identity, "processes": world.size})
+    keeper = Keeper(store, save_every)
+    if keeper.restore(learn):
+        state = learn.state
+        where = f"epoch {state.epoch + 1}, step {state.step} of {learn.sampler.steps}"
+        say(f"fold {job.fold.index}: going on at {where}")
+    else:
+        _announce(job, learn)
+    if world.size > 1:  # dropout must differ between the processes
+        torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, world.rank)))
+    _train(job, learn, keeper, hooks)
+    return _predict_and_finish(job, learn, keeper, test=test)
 
 
 def predict_rest(job: Job) -> FoldResult:

@@ -63,6 +63,17 @@ class Loaders(DataLoaders):
         super().__init__(train, valid)
         self._device = device
 
+    def close(self) -> None:
+        """End the processes that read ahead; the next pass starts new ones.
+
+        Left to the interpreter's end, torch 2.11 waits five seconds for each process that feeds pinned memory.
+        """
+        for loader in self.loaders:
+            iterator = getattr(loader, "_iterator", None)
+            if iterator is not None:
+                loader._iterator = None
+                iterator._shutdown_workers()  # what its __del__ calls, which an error's traceback would put off
+
 
 @dataclass(frozen=True)
 class Score:

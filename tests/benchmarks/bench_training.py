@@ -4,9 +4,10 @@ All three get the same weights, photos, split, batch size and number of epochs, 
 From the root of a checkout:
 
     python -m tests.benchmarks.bench_training --data DATA --weights WEIGHTS --breeds 30 --photos 40 --epochs 2
+    python -m tests.benchmarks.bench_training --data DATA --weights WEIGHTS --device cuda --batch 64
 
 ``fastai``: ``ImageDataLoaders.from_df`` with ``Resize`` and ``aug_transforms``, ``vision_learner``, ``fine_tune`` (one
-frozen epoch, then the others), as its tutorial has it. ``bare``: a loop of a few lines over the kit's loader, from a
+frozen epoch, then the others), as its tutorial has it; ``fastai-fp16``: the same with ``.to_fp16()``. ``bare``: a loop of a few lines over the kit's loader, from a
 fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos per second are of the training part of all epochs but
 the first (fastai's frozen one; the others start their readers and draw the model's graph in it); log loss is of the
 fold's validation photos, without temperature.
@@ -52,16 +53,16 @@ def few(data: CompetitionData, breeds: int, photos: int) -> CompetitionData:
     return dataclasses.replace(data, train=tuple(sum(kept, [])), test=(), classes=classes)  # noqa: RUF017 - small
 
 
-def recipe(backbone: str, epochs: int, batch: int, precision: str) -> TrainConfig:
+def recipe(backbone: str, epochs: int, batch: int, precision: str, device: str = "cpu") -> TrainConfig:
     """What the kit and the bare loop train with."""
     return TrainConfig(
         name="bench", backbone=backbone, head_from="probe", freeze_epochs=0, epochs=epochs, batch_size=batch, lr=2e-4,
         head_lr=2e-4, ema_decay=0.99, smoothing=0.0, drop_rate=0.2, augment="light", freeze_norm=True,
-        channels_last=True, device="cpu", precision=precision, views=("identity",),
+        channels_last=True, device=device, precision=precision, views=("identity",),
     )  # fmt: skip
 
 
-def by_fastai(one: OneFold, weights: Path, config: TrainConfig) -> dict[str, Any]:
+def by_fastai(one: OneFold, weights: Path, config: TrainConfig, *, half: bool = False) -> dict[str, Any]:
     """fastai's documented way; its own rates (``fine_tune``'s defaults)."""
     import pandas as pd
     from fastai.callback.core import Callback
@@ -86,10 +87,12 @@ def by_fastai(one: OneFold, weights: Path, config: TrainConfig) -> dict[str, Any
     frame = pd.DataFrame(rows, columns=["file", "breed", "valid"])
     loaders = ImageDataLoaders.from_df(
         frame, path="/", valid_col="valid", item_tfms=Resize(config.image_size), batch_tfms=aug_transforms(),
-        bs=config.batch_size, device=CPU,
+        bs=config.batch_size, device=torch.device(config.device),
     )  # fmt: skip
     watch = Stopwatch()
     learn = vision_learner(loaders, f"local-dir:{weights}", cbs=[watch])
+    if half:
+        learn = learn.to_fp16()
     start = time.monotonic()
     with learn.no_bar(), learn.no_logging():
         learn.fine_tune(max(1, config.epochs - 1), freeze_epochs=1)
@@ -105,9 +108,10 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
     """A bare loop over the kit's loader, from a fresh head."""
     fresh = dataclasses.replace(config, head_from="fresh", head_lr=2e-3)
     job = check_job(one.prepared.usable, one.fold, fresh, RunDir(folder), weights, None)
-    learn = make_learner(job, build_model(job), CPU, World())  # only for its loader: it changes its model
-    model = build_model(job).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader, dtype = learn.dls.train, pick_precision(config.precision, CPU)
+    device = torch.device(config.device)
+    learn = make_learner(job, build_model(job), device, World())  # only for its loader: it changes its model
+    model = build_model(job).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loader, dtype = learn.dls.train, pick_precision(config.precision, device)
     step = bare_step(model, learn, dtype)
     seconds, start = [], time.monotonic()
     for epoch in range(config.epochs):
@@ -116,10 +120,14 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
         begun = time.monotonic()
         for images, labels in loader:
             step(images, labels)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         seconds.append(time.monotonic() - begun)
     total = time.monotonic() - start
     photos = job.photos(one.fold.valid_ids)
-    logits = predict_views(model, job.backbone.spec, photos, ["identity"], config.image_size, precision=dtype)[0]
+    logits = predict_views(
+        model, job.backbone.spec, photos, ["identity"], config.image_size, device=device, precision=dtype
+    )[0]
     found = (softmax(logits), job.labels(one.fold.valid_ids))
     rate = learn.sampler.steps * learn.sampler.share / statistics.mean(seconds[1:])
     return {"photos_per_second": rate, "seconds": total, "log_loss": log_loss(*found), "accuracy": accuracy(*found)}
@@ -128,18 +136,20 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
 def bare_step(model: nn.Module, learn: FoldLearner, dtype: torch.dtype) -> Any:
     """One step as anybody would write it: normalise, forward, loss, backward, clip, AdamW."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.02)
-    mean = torch.tensor(learn.spec.mean).view(1, 3, 1, 1) * 255
-    std = torch.tensor(learn.spec.std).view(1, 3, 1, 1) * 255
+    device = learn.device
+    mean = torch.tensor(learn.spec.mean, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(learn.spec.std, device=device).view(1, 3, 1, 1) * 255
 
-    def step(images: torch.Tensor, labels: torch.Tensor) -> float:
+    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         x = (images.permute(0, 3, 1, 2).float() - mean) / std
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = F.cross_entropy(model(x).float(), labels)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        return float(loss.detach())
+        return loss.detach()
 
     return step
 
@@ -216,10 +226,10 @@ def test_the_kit_is_faster_and_better_than_fastais_documented_way(tmp_path, shar
 
 def compare(
     where: Path, weights: Path, *, breeds: int, photos: int, epochs: int, batch: int, precision: str, folder: Path,
-    ways: tuple[str, ...] = ("fastai", "bare", "kit"),
+    ways: tuple[str, ...] = ("fastai", "bare", "kit"), device: str = "cpu",
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Figures by way."""
-    config = recipe(weights.name, epochs, batch, precision)
+    config = recipe(weights.name, epochs, batch, precision, device)
     data = few(load_data(where), breeds, photos)
     start = time.monotonic()
     one = open_fold(data, config, RunDir(folder / "run"), 0, weights)
@@ -227,6 +237,8 @@ def compare(
     torch.manual_seed(0)
     if "fastai" in ways:
         found["fastai"] = by_fastai(one, weights, config)
+    if "fastai-fp16" in ways:
+        found["fastai-fp16"] = by_fastai(one, weights, config, half=True)
     if "bare" in ways:
         found["bare"] = by_hand(one, weights, config, folder / "bare")
     if "kit" in ways:
@@ -244,12 +256,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--precision", default="auto", help="of the bare loop and the kit; fastai's default is float32")
-    parser.add_argument("--ways", default="fastai,bare,kit")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--ways", default="fastai,bare,kit", help="of fastai, fastai-fp16, bare, kit")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = compare(
             asked.data, asked.weights, breeds=asked.breeds, photos=asked.photos, epochs=asked.epochs,
             batch=asked.batch, precision=asked.precision, folder=Path(folder), ways=tuple(asked.ways.split(",")),
+            device=asked.device,
         )  # fmt: skip
     for name, figures in found.items():
         print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}))

@@ -40,16 +40,15 @@ class Killer(KitCallback):
                 os.kill(os.getpid(), signal.SIGINT)
 
 
-def train(folder: Path, kill: str, every: float, workers: int, log: Path) -> None:
-    """Train; standard output and error go to ``log``, the result to its last line."""
+def train(folder: Path, kill: str, every: float, workers: int, log: Path, **changes: object) -> None:
+    """Train, with some settings changed; standard output and error go to ``log``, the result to its last line."""
     with log.open("w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     torch.set_num_threads(1)
     data = small_data(folder.parent / "photos")
-    config = small_config(
-        epochs=3, accumulate=2, batch_size=4, mixup=0.4, cutmix=1.0, workers=workers, freeze_epochs=1, momentum=0.8
-    )
+    settings = {"epochs": 3, "accumulate": 2, "batch_size": 4, "mixup": 0.4, "cutmix": 1.0, "freeze_epochs": 1}
+    config = small_config(**{**settings, "workers": workers, "momentum": 0.8, **changes})
     killer = Killer(kill)
     result = fit_fold(
         data, small_fold(data), config, RunDir(folder), weights=None, save_every=every, callbacks=[killer]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -104,6 +105,14 @@ def test_batches_do_not_depend_on_the_number_of_workers(data, run):
     alone, two = batches(0), batches(2)
     assert len(alone) == 3
     assert all(torch.equal(a, b) for a, b in zip(alone, two, strict=True))
+
+
+def test_the_processes_that_read_end_with_the_fold(data, run, monkeypatch):
+    made = []
+    monkeypatch.setattr(session, "make_learner", lambda *given: made.append(make_learner(*given)) or made[0])
+    fit_fold(data, small_fold(data), small_config(workers=2, epochs=1), run, weights=None)
+    assert made  # and so everything that holds the loaders is still there
+    assert not multiprocessing.active_children()
 
 
 def test_halving_the_batch_changes_neither_photos_nor_augmentation(data, run):
