@@ -6,11 +6,11 @@ From the root of a checkout:
     python -m tests.benchmarks.bench_training --data DATA --weights WEIGHTS --breeds 30 --photos 40 --epochs 2
     python -m tests.benchmarks.bench_training --data DATA --weights WEIGHTS --device cuda --batch 64
 
-``fastai``: ``ImageDataLoaders.from_df`` with ``Resize`` and ``aug_transforms``, ``vision_learner``, ``fine_tune`` (one
-frozen epoch, then the others), as its tutorial has it; ``fastai-fp16``: the same with ``.to_fp16()``. ``bare``: a loop of a few lines over the kit's loader, from a
-fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos per second are of the training part of all epochs but
-the first (fastai's frozen one; the others start their readers and draw the model's graph in it); log loss is of the
-fold's validation photos, without temperature.
+``fastai``: ``ImageDataLoaders.from_df`` with ``Resize`` and ``aug_transforms``, ``vision_learner``, ``fine_tune``
+(one frozen epoch, then the others), as its tutorial has it; ``fastai-fp16``: the same with ``.to_fp16()``. ``bare``:
+a loop of a few lines over the kit's loader, from a fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos
+per second are of the training part of all epochs but the first (fastai's frozen one; the others start their readers
+and draw the model's graph in it); log loss is of the fold's validation photos, without temperature.
 """
 
 from __future__ import annotations
