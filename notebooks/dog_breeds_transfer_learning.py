@@ -21,7 +21,7 @@ from competition.explain import chapter
 from competition.notebook import pick
 from competition.publish.in_kernel import delivered
 
-data, weights = chapter.dogs(most_breeds=8, most_photos=24)
+data, weights = chapter.dogs(most_breeds=8, most_photos=24, like="terrier")
 
 # %% [markdown]
 # ## The data first
@@ -47,6 +47,7 @@ if weights:
         backbones=("tf_efficientnetv2_b0",),
         n_folds=pick(5, 2),
         views=pick(("identity", "hflip"), ("identity",)),
+        imagenet_prior=pick(True, False),
     )
     results["linear probe"] = cross_validate(data, probe, "runs/probe", weights=weights)
 chapter.compared(results)

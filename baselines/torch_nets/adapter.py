@@ -151,16 +151,17 @@ class Pictures(KitCallback):
     def __init__(self, writer: SummaryWriter) -> None:
         self.writer = writer
 
+    def before_train(self) -> None:
+        """Draw the network, before the epoch's clock starts."""
+        height, width, channels = self.learn.sampler.part.images.shape[1:]
+        if not self.learn.state.total_steps and channels in (1, 3):
+            log_graph(self.writer, self.learn.plain_model, torch.zeros(1, channels, height, width))
+
     def before_batch(self) -> None:
         """Look at the images as they were cut and augmented: uint8 (n, h, w, c)."""
-        if self.learn.state.total_steps:
-            return
         images = self.learn.xb[0]
-        _, height, width, channels = images.shape
-        if self.learn.iter == 0 and channels in (1, 3):
+        if not self.learn.state.total_steps and self.learn.iter == 0 and images.shape[3] in (1, 3):
             log_batch_images(self.writer, images.cpu().numpy())
-            example = torch.zeros(1, channels, height, width, device=self.learn.device)
-            log_graph(self.writer, self.learn.plain_model, example)
 
 
 @torch.no_grad()

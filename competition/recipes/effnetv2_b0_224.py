@@ -24,6 +24,7 @@ CONFIG = TrainConfig(
     mixup=0.1,
     cutmix=0.5,
     mix_probability=0.5,
+    interpolate=(0.3, 0.5, 0.7),
     drop_rate=0.2,
     drop_path_rate=0.1,
     augment="medium",

@@ -144,15 +144,20 @@ def image_grid(images: np.ndarray, gap: int = 2) -> np.ndarray:
 def log_graph(writer: SummaryWriter, model: nn.Module, example: Any) -> None:
     """Write the graph of a torch model, traced once in evaluation mode; every module's mode is put back.
 
-    A model that cannot be traced is told of and left out: the graph is for looking at, training does not need it.
+    It is traced on the CPU, a model elsewhere as a copy: for a GPU TorchScript would compile kernels that nobody calls
+    again. A model that cannot be traced is told of and left out: the graph is for looking at.
 
     Args:
         writer: where to.
         model: a torch module.
-        example: one input batch (a tensor on the model's device); a batch of one is enough.
+        example: one input batch, a tensor on the CPU; a batch of one is enough.
     """
+    import copy
+
     import torch
 
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        model = copy.deepcopy(model).cpu()
     modes = {module: module.training for module in model.modules()}  # frozen parts may differ from the rest
     model.eval()
     try:

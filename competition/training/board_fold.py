@@ -42,14 +42,19 @@ class FoldPictures(KitCallback):
         self.writer = writer
         self.side = 0
 
+    def before_train(self) -> None:
+        """Draw the model, before the epoch's clock starts: tracing it takes seconds."""
+        learn = self.learn
+        if self.writer is None or self.side or learn.state.total_steps or learn.config.compile:
+            return
+        side = learn.config.image_size
+        log_graph(self.writer, learn.plain_model, torch.zeros(1, 3, side, side))
+
     def before_batch(self) -> None:
         """Look at the photos as the loader gives them: uint8 (n, h, w, 3)."""
         images = self.learn.xb[0]
         if self.writer is None or images.shape[1] == self.side:
             return
-        if self.learn.state.total_steps == 0 and not self.side and not self.learn.config.compile:
-            side = self.learn.config.image_size
-            log_graph(self.writer, self.learn.plain_model, torch.zeros(1, 3, side, side, device=self.learn.device))
         self.side = images.shape[1]
         log_batch_images(self.writer, images.cpu().numpy(), self.learn.epoch + 1)
 
