@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,13 +242,47 @@ def create_model(
     if image_size and image_size != ref.spec.size and has_fixed_size(ref):
         arguments["img_size"] = image_size
     try:
-        return timm.create_model(name, pretrained=pretrained, **arguments)
+        with _lacking_tensors() as lacking:
+            model: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
+        _require_loaded(model, lacking)
+        return model
     except (RuntimeError, OSError, ValueError, AssertionError, KeyError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:240]
         if "img_size" in arguments:
             raise UsageError(f"{ref.name} cannot take images of {image_size} px: {reason}") from error
         where = ref.folder / "model.safetensors" if ref.folder else f"timm's hub ({ref.architecture})"
         raise WeightsError(f"weights of {where} cannot be loaded into '{ref.architecture}': {reason}") from error
+
+
+@contextmanager
+def _lacking_tensors() -> Iterator[set[str]]:
+    """Names that ``load_state_dict`` finds no tensor for: with a head of another size timm asks for no strictness."""
+    lacking: set[str] = set()
+    original = nn.Module.load_state_dict
+
+    def load(module: nn.Module, *arguments: Any, **named: Any) -> Any:
+        result = original(module, *arguments, **named)
+        lacking.update(result.missing_keys)
+        return result
+
+    nn.Module.load_state_dict = load  # type: ignore[method-assign, assignment]
+    try:
+        yield lacking
+    finally:
+        nn.Module.load_state_dict = original  # type: ignore[method-assign]
+
+
+def _require_loaded(model: nn.Module, lacking: set[str]) -> None:
+    """Check that nothing but the head was left as it was drawn.
+
+    Raises:
+        ValueError: some of the backbone's parameters had no tensor in the file.
+    """
+    heads = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
+    new = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    left = [name for name, _ in model.named_parameters() if name in lacking and not name.startswith(new)]
+    if left:
+        raise ValueError(f"{len(left)} of its tensors are not in the file (first: {left[0]})")
 
 
 def has_fixed_size(ref: BackboneRef) -> bool:

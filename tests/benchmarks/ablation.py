@@ -37,23 +37,23 @@ from competition.training.tracking import History, RunDir
 
 FOLD = 0
 DOGS: Mapping[str, str] = {
-    "a quarter of the rate": "lr=1e-4 head_lr=1e-4",
-    "a tenth of the rate": "lr=4e-5 head_lr=4e-5",
-    "a third of the epochs": "epochs=4",
-    "no mixup, no CutMix": "mixup=0 cutmix=0",
-    "no label smoothing": "smoothing=0",
-    "neither": "mixup=0 cutmix=0 smoothing=0",
-    "light augmentation": "augment=light",
+    "four times the rate": "lr=4e-4 head_lr=4e-4",
+    "a third of the rate": "lr=3e-5 head_lr=3e-5",
+    "twelve epochs": "epochs=12",
+    "mixup and CutMix": "mixup=0.1 cutmix=0.5 mix_probability=0.5",
+    "label smoothing": "smoothing=0.1",
+    "medium augmentation": "augment=medium",
     "strong augmentation": "augment=strong",
-    "batch norms as they came": "freeze_norm=true",
+    "batch norms that train": "freeze_norm=false",
     "the same rate in all layers": "layer_decay=1",
-    "momentum SGD": "optimiser=sgd lr=0.02 head_lr=0.02",
+    "momentum SGD": "optimiser=sgd lr=0.005 head_lr=0.005",
     "head from scratch": "head_from=fresh freeze_epochs=1 head_lr=2e-3",
     "no average of the weights": "ema_decay=0",
     "nothing between start and end": "interpolate=",
-    "224 px from the start": "progressive=",
-    "288 px": "image_size=288 progressive=192,240,288",
-    "all that is gentle": "lr=1e-4 head_lr=1e-4 smoothing=0 mixup=0 cutmix=0 freeze_norm=true augment=light",
+    "growing pictures": "progressive=160,192,224",
+    "288 px": "image_size=288",
+    "four times the rate, mixed, smoothed, batch norms that train": "lr=4e-4 head_lr=4e-4 mixup=0.1 cutmix=0.5 "
+    "mix_probability=0.5 smoothing=0.1 freeze_norm=false augment=medium",
 }
 
 

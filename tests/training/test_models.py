@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from competition.errors import ResumeError, UsageError, WeightsError
 from competition.training.models import (
@@ -89,6 +90,16 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "architecture": "test_vit"}))
     (ref,) = find_backbones((), folder)
     with pytest.raises(WeightsError, match="cannot be loaded into 'test_vit'"):
+        create_model(ref, 3)
+
+
+def test_weights_that_leave_a_layer_as_it_was_drawn_are_refused(tmp_path: Path) -> None:
+    folder = save_local_dir(tmp_path / "less")
+    state = load_file(str(folder / "model.safetensors"))
+    left = next(name for name in state if name.startswith("layer2") and name.endswith("conv1.weight"))
+    save_file({name: tensor for name, tensor in state.items() if name != left}, str(folder / "model.safetensors"))
+    (ref,) = find_backbones((), folder)
+    with pytest.raises(WeightsError, match=rf"1 of its tensors are not in the file \(first: {left}\)"):
         create_model(ref, 3)
 
 
