@@ -1,8 +1,9 @@
 """CIFAR-10 by fine-tuning: images of 32 pixels, enlarged, through a network that knows photographs.
 
 Command: dogbreed run --recipe cifar --folds 0 --data cifar10-jpeg.zip --weights WEIGHTS --run-dir runs/cifar
-Cost: see docs/TRANSFER.md, with the alternatives that were measured.
-Score: see the same page; the data are class folders, so the score on test/ is printed at the end.
+Cost: 1 min 53 s for fold 0 on an H200 that other trainings shared (2026-11-20).
+Score: fold 0 (2,400 images): log loss 0.3517, accuracy 0.8746; docs/TRANSFER.md has the alternatives that were
+measured. The data are class folders, so a run prints its score on test/ at the end.
 """
 
 from competition.config import TrainConfig
@@ -12,7 +13,7 @@ CONFIG = TrainConfig(
     head_from="probe",
     image_size=128,
     freeze_epochs=0,
-    epochs=8,
+    epochs=4,
     batch_size=64,
     lr=1e-3,
     head_lr=1e-3,
