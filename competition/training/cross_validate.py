@@ -15,7 +15,7 @@ from competition.data.layout import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
 from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.models import create_model, find_backbones, spread_devices
+from competition.training.models import create_model, find_backbones, imagenet_rows, spread_devices
 from competition.training.prepare import Prepared, prepare
 from competition.training.run_files import read_run, write_run
 from competition.training.temperature import fit_temperature
@@ -27,6 +27,18 @@ IMAGENET_NOTE = (
     "their labels. Compare this score with others of that kind only."
 )
 SCRATCH_NOTE = "Trained from scratch: no pretrained weights were used."
+
+
+def origin_notes(classes: Sequence[str], *, pretrained: bool) -> tuple[str, ...]:
+    """What a reader of a score must know of the weights: whether they come from photos of these very classes.
+
+    Args:
+        classes: of the data; taken for ImageNet's where ImageNet-1k has at least half of their names.
+        pretrained: whether the weights were.
+    """
+    if not pretrained:
+        return (SCRATCH_NOTE,)
+    return (IMAGENET_NOTE,) if 2 * len(imagenet_rows(classes)) >= len(classes) else ()
 
 
 def cross_validate(
@@ -152,7 +164,7 @@ def _probe(
     outcome = fit_probe(prepared, config, run, weights, test=test)
     log_probe(run, prepared, config, outcome, weights)
     fitted = [fold for fold in outcome.folds if fold.index in chosen]
-    result = assemble(config.name or "probe", fitted, prepared, (IMAGENET_NOTE,))
+    result = assemble(config.name or "probe", fitted, prepared, origin_notes(prepared.usable.classes, pretrained=True))
     return result, {"candidates": outcome.candidates, "design": outcome.design}
 
 
@@ -170,8 +182,8 @@ def _fine_tune(
 
         heads = fit_heads(prepared, config, run, weights)
     results = _fit_each(prepared, config, run, [(index, heads[index]) for index in chosen], weights, test)
-    note = IMAGENET_NOTE if config.pretrained else SCRATCH_NOTE
-    return assemble(config.name or config.backbone, results, prepared, (note,)), {}
+    notes = origin_notes(prepared.usable.classes, pretrained=config.pretrained)
+    return assemble(config.name or config.backbone, results, prepared, notes), {}
 
 
 def _fit_each(

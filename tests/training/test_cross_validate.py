@@ -17,7 +17,7 @@ from competition.config import ProbeConfig
 from competition.data.audit_report import AuditReport
 from competition.data.folds import make_folds
 from competition.errors import UsageError, WeightsError
-from competition.training.cross_validate import assemble, cross_validate, open_run
+from competition.training.cross_validate import assemble, cross_validate, open_run, origin_notes
 from competition.training.embed import Block, embed
 from competition.training.metrics import log_loss, softmax
 from competition.training.models import find_backbones
@@ -156,3 +156,11 @@ def test_the_temperature_is_that_of_the_pooled_folds_and_test_is_their_calibrate
     cooled = [softmax(fold.test.log_probabilities, result.temperature) for fold in fitted if fold.test]
     assert result.test is not None
     np.testing.assert_allclose(result.test.probabilities, np.mean(cooled, axis=0))
+
+
+def test_a_score_is_said_to_rest_on_imagenet_only_where_its_classes_do():
+    (seen,) = origin_notes(("pug", "basset", "komondor", "mongrel"), pretrained=True)
+    assert "come from ImageNet" in seen
+    assert origin_notes(("zero", "one", "two"), pretrained=True) == ()
+    (scratch,) = origin_notes(("pug", "basset"), pretrained=False)
+    assert "from scratch" in scratch
