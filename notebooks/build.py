@@ -42,8 +42,10 @@ PARTS = HERE / "parts"
 FRAMEWORKS = {"pytorch": ("PyTorch", ""), "keras": ("Keras 3 on TensorFlow", "[keras]")}
 MOST_BYTES = 4_000_000
 SECONDS_PER_CELL = 3600
+MOST_EPOCHS = 20  # of a training that are all shown
 # What TensorFlow's C++ side writes to standard error before Python can ask it to be quiet.
 _NATIVE_LOG = re.compile(r"^(WARNING: All log messages before absl|[IWE]\d{4} |\d{4}-\d\d-\d\d .*\b[IWE] )")
+_EPOCH = re.compile(r"epoch (\d+)/(\d+): ")
 _PROGRESS = re.compile(r"\r|\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -179,7 +181,7 @@ def _tidy(cell: Any, places: dict[str, str]) -> None:
     cell.outputs = [output for output in _joined(cell.outputs) if not _is_native_log(output)]
     for output in cell.outputs:
         if output.output_type == "stream":
-            output.text = _without(places, _last_states(output.text))
+            output.text = fewer_epochs(_without(places, _last_states(output.text)))
             continue
         data = output.get("data", {})
         for kind in ("text/plain", "text/markdown", "text/html"):
@@ -189,6 +191,19 @@ def _tidy(cell: Any, places: dict[str, str]) -> None:
         if "image/png" in data:
             data["image/png"] = small_png(data["image/png"])
             data.pop("text/plain", None)  # '<Figure size 1200x400 with 3 Axes>' tells nobody anything
+
+
+def fewer_epochs(text: str) -> str:
+    """A training's lines without most of its epochs where there are many: the first, every tenth and the last stay."""
+    lines, kept = text.split("\n"), []
+    for line in lines:
+        found = _EPOCH.match(line)
+        number, total = map(int, found.groups()) if found else (0, 0)
+        if total <= MOST_EPOCHS or number in (1, total) or number % 10 == 0:
+            kept.append(line)
+        elif kept and kept[-1] != "...":
+            kept.append("...")
+    return "\n".join(kept)
 
 
 def _is_native_log(output: Any) -> bool:

@@ -145,6 +145,14 @@ def test_it_was_executed_whole_and_left_no_noise(name: str) -> None:
     assert not long, long[0][:400]
 
 
+def test_of_many_epochs_a_few_are_shown(build: ModuleType) -> None:
+    lines = [f"epoch {number}/30: loss {number}" for number in range(1, 31)]
+    shown = build.fewer_epochs("\n".join(["begun", *lines, "done"])).split("\n")
+    assert shown == ["begun", lines[0], "...", lines[9], "...", lines[19], "...", lines[29], "done"]
+    few = "\n".join(f"epoch {number}/20: loss {number}" for number in range(1, 21))
+    assert build.fewer_epochs(few) == few
+
+
 def test_it_is_small_and_its_pictures_are_pictures(name: str, build: ModuleType) -> None:
     assert (HERE / f"{name}.ipynb").stat().st_size <= build.MOST_BYTES
     for cell in stored(name).cells:
