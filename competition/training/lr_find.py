@@ -89,7 +89,10 @@ def lr_find(
     job = check_job(data, fold, config, run, weights, head)
     model = build_model(job)
     learn = make_learner(job, model, choose_device(config, model, len(fold.train_ids)), World())
-    return _sweep(learn, config, steps, lowest, highest)
+    try:
+        return _sweep(learn, config, steps, lowest, highest)
+    finally:
+        learn.dls.close()
 
 
 def _sweep(learn: FoldLearner, config: TrainConfig, steps: int, lowest: float, highest: float) -> RateRange:
