@@ -29,7 +29,7 @@ from competition.prediction.submission import write_submission
 from competition.prediction.tta_run import adopt_merge, merge_stored
 from competition.training.cross_validate import check_start, fit_run, mean_of_folds, open_run
 from competition.training.forecast import announce, settle
-from competition.training.models import local_folders
+from competition.training.models import device_here, local_folders
 from competition.training.prepare import Prepared, timed
 from competition.training.tracking import RunDir
 from competition.types import CVResult, Predictions
@@ -213,7 +213,7 @@ def predict(
     photos = [photo for photo in loaded.test if photo.id not in looked.unreadable_test]
     if not photos:
         raise DataError(f"{loaded.source} holds no photo that can be read: it needs a folder test/ with photos")
-    raw = _predict_folds(folder, config, photos, weights)
+    raw = _predict_folds(folder, _on_this_machine(config), photos, weights)
     test = _filled(mean_of_folds(raw, temperature), loaded, folder)
     # Without labels the data name no breeds: the columns are then the run's, unless a sample_submission.csv says more.
     return write_submission(test, dataclasses.replace(loaded, classes=test.classes), Path(out))
@@ -228,6 +228,16 @@ def _filled(test: Predictions, loaded: CompetitionData, run: RunDir) -> Predicti
     known = dict(zip(test.ids, test.probabilities, strict=True))
     ids = tuple(photo.id for photo in loaded.test)
     return Predictions(ids, test.classes, np.stack([known.get(name, row / row.sum()) for name in ids]))
+
+
+def _on_this_machine(config: Config) -> Config:
+    """A run trained on GPUs can be used where there are none, or fewer."""
+    wanted = str(getattr(config, "device", "auto"))
+    device = device_here(wanted)
+    if device == wanted:
+        return config
+    say(f"the run was made on {wanted}, which is not here: predicting on what there is")
+    return dataclasses.replace(config, device=device)
 
 
 def _predict_folds(

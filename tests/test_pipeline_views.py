@@ -60,6 +60,20 @@ def test_photos_predicted_later_are_merged_the_same_way(
         np.testing.assert_allclose([float(rows[name][breed]) for breed in stored.classes], expected, atol=1e-5)
 
 
+def test_a_run_made_on_gpus_that_are_not_here_predicts_all_the_same(
+    finished: tuple[pipeline.RunResult, pipeline.RunResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0].folder, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"device": "cuda:0,cuda:97"}))
+    photos = tmp_path / "new" / "test"
+    photos.mkdir(parents=True)
+    shutil.copy(next((finished[0].folder.parent / "photos").glob("*.png")), photos)
+    assert pipeline.predict(run, photos.parent, tmp_path / "s.csv").rows == 1
+    assert "made on cuda:0,cuda:97, which is not here" in capsys.readouterr().err
+
+
 def test_folds_of_an_earlier_start_are_left_out(
     finished: tuple[pipeline.RunResult, pipeline.RunResult], tmp_path: Path
 ) -> None:

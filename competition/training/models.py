@@ -361,6 +361,15 @@ def spread_devices(wanted: str) -> tuple[str, ...]:
     return names
 
 
+def device_here(wanted: str) -> str:
+    """The device that a run was made on where this machine has it, else ``auto``: it may be used on another machine."""
+    try:
+        spread_devices(wanted)
+    except UsageError:
+        return "auto"
+    return wanted
+
+
 def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:
     """Which of ImageNet-1k's 1,000 classes the competition's classes are, by name; classes without one are left out.
 
