@@ -93,7 +93,11 @@ class Ticker:
         return (self._done - self._start_done) / max(time.monotonic() - self._start, 1e-9)
 
     def _show(self) -> None:
-        rate = f"{self.rate:,.0f} {self._unit}/s" if self._done > self._start_done else ""
+        rate = (
+            f"{self.rate:{',.0f' if self.rate >= 10 else '.2g'}} {self._unit}/s"
+            if self._done > self._start_done
+            else ""
+        )
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
         elif not self._silent and time.monotonic() - self._last >= self._every and self._done < self._total:

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+_INTERRUPTED = ": interrupted; the same command continues where it stopped"
+
 
 def set_debug(debug: bool) -> None:
     """Let this process (and those it starts) show tracebacks."""
@@ -31,7 +33,12 @@ def run_app(app: Callable[[], Any], name: str) -> None:
     except KitError as error:
         _stop(error, f"{name}: {error}", error.exit_code)
     except KeyboardInterrupt as error:
-        _stop(error, f"{name}: interrupted; the same command continues where it stopped", 130)
+        _stop(error, name + _INTERRUPTED, 130)
+    except SystemExit as stop:
+        # Typer takes Ctrl-C for itself and leaves without a word.
+        if stop.code == 130:
+            _stop(stop, name + _INTERRUPTED, 130)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
 import pytest
+import typer
 
+from competition.console import Ticker
 from competition.entry import run_app
 
 MAIN = "from competition.cli import main; main()"
@@ -67,6 +70,27 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = dogbreed("--debug", "run", "--recipe", "prob", cwd=tmp_path)
     assert "Traceback" in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["dogbreed", "baselines"])
+def test_ctrl_c_says_how_to_go_on(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_app(lambda: app([]), name)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == f"{name}: interrupted; the same command continues where it stopped\n"
+
+
+def test_a_slow_rate_is_not_rounded_to_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    ticker = Ticker("probe", 36, "fits")
+    ticker._every, ticker._start, ticker._last = 0.0, time.monotonic() - 10, -1.0
+    ticker.advance(2)
+    assert "2/36, 0.2 fits/s, about 170 s left" in capsys.readouterr().err
 
 
 def test_what_a_library_deprecates_in_another_is_not_told_to_the_user() -> None:

@@ -147,14 +147,14 @@ def _numbers(text: str, n_folds: int) -> tuple[int, ...]:
 
 @contextmanager
 def how_to_continue(folder: Path) -> Iterator[None]:
-    """After Ctrl-C say what is kept and how to go on; ``main`` ends the process."""
+    """After Ctrl-C say what is kept; ``main`` ends the process and says how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         from competition.console import say
 
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            say(f"interrupted; what was done is kept in {folder}: the same command goes on from there")
+            say(f"what was done is kept in {folder}")
         raise
 
 

@@ -81,8 +81,8 @@ class RowFigures:
         told = []
         if self.mean_confidence > _OVERCONFIDENT_MEAN:
             told.append(
-                f"overconfident: the mean largest probability is {self.mean_confidence:.3f}; "
-                "a temperature fitted out of fold would repair that"
+                f"overconfident, unless as many are right: the mean largest probability is {self.mean_confidence:.3f}; "
+                "'dogbreed submission doctor' says whether a temperature would help"
             )
         if self._certain or self._zeros:
             rows = count(max(self._certain, self._zeros), "row")

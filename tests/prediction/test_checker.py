@@ -222,7 +222,7 @@ WARNED: dict[str, tuple[Callable[[int], list[float]], str]] = {
     "uniform": (lambda i: [0.25] * 4, "40 rows give every breed the same probability"),
     "the same row": (lambda i: [0.4, 0.3, 0.2, 0.1], "collapsed: every row holds the same probabilities"),
     "one breed": (lambda i: [0.4 + i / 1000, 0.3, 0.2, 0.1 - i / 1000], "collapsed: 100% of the photos are called"),
-    "overconfident": (lambda i: [0.997 if i % 4 == j else 0.001 for j in range(4)], "overconfident: the mean largest"),
+    "overconfident": (lambda i: [0.997 if i % 4 == j else 0.001 for j in range(4)], "overconfident, unless as many"),
     "zeros": (lambda i: [1.0 if i % 4 == j else 0.0 for j in range(4)], "40 rows with a probability of exactly 0 or 1"),
 }  # fmt: skip
 
