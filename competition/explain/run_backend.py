@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def open_backend(
         return _open_probe(run, fold, backbone, weights, device)
     if engine == "TrainConfig":
         return _open_fold(run, TrainConfig.from_dict(values), fold, backbone, weights, device)
-    members = ", ".join(run.manifest.get("member_paths", ()))
+    members = ", ".join(os.path.normpath(run.path / member) for member in run.manifest.get("member_paths", ()))
     hint = f": explain one of its members, {members}" if members else ""
     raise KitError(f"{run.path} ({engine or 'unknown kind'}) has no networks of its own{hint}")
 

@@ -139,6 +139,17 @@ class Ledger:
             raise UsageError(f"{self.path} has no row for '{file}': see 'dogbreed submission list'")
         return rows[-1]
 
+    def annotate(self, entry: Entry, note: str) -> Entry:
+        """Give a row that is there another note."""
+        with self._locked():
+            known = list(self.entries())
+            rows = [row for row, old in enumerate(known) if (old.file, old.digest) == (entry.file, entry.digest)]
+            if not rows:
+                raise UsageError(f"{self.path} has no row for '{entry.file}': see 'dogbreed submission list'")
+            known[rows[-1]] = dataclasses.replace(known[rows[-1]], note=note)
+            self._save(known)
+            return known[rows[-1]]
+
     def known(self, file: Path) -> Entry | None:
         """The row of this very file: the same name and the same content.
 

@@ -23,11 +23,11 @@ def ledger_lines(entries: Sequence[Entry]) -> Iterator[str]:
             _interval(entry),
             _number(entry.public_score),
             _number(entry.private_score),
-            verdict(entry) if not math.isnan(entry.public_score) else "",
+            "; ".join(filter(None, [verdict(entry) if not math.isnan(entry.public_score) else "", entry.note])),
         ]
         for entry in entries
     ]
-    header = ["written", "file", "members", "out of fold", "95 % interval", "public", "private", ""]
+    header = ["written", "file", "members", "out of fold", "95 % interval", "public", "private", "note"]
     yield from table(header, rows)
     for digest in dict.fromkeys(entry.digest for entry in entries):
         alike = [entry.file for entry in entries if entry.digest == digest]

@@ -28,7 +28,8 @@ def record_submission(
         note: anything worth remembering.
 
     Returns:
-        The row, and earlier rows that are byte-identical under another name. A file that has its row keeps it.
+        The row, and earlier rows that are byte-identical under another name. A file that has its row keeps it,
+        with the new note if there is one.
 
     Raises:
         SubmissionError: the file is not valid.
@@ -37,7 +38,7 @@ def record_submission(
     run = run if isinstance(run, RunDir) else RunDir(Path(run))
     known = ledger.known(file)
     if known is not None:
-        return known, ()
+        return (ledger.annotate(known, note) if note else known), ()
     metrics = read_json(run / "metrics.json")
     expected = expected_score(read_case(file, run, data))
     members = metrics.get("members") or []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -185,7 +186,8 @@ def test_what_cannot_be_opened_is_named(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "blend").mkdir()
     (tmp_path / "blend" / "config.json").write_text('{"engine": "BlendConfig"}')
     blend.update_manifest(member_paths=["../run"])
-    with pytest.raises(KitError, match=r"no networks of its own: explain one of its members, \.\./run"):
+    named = re.escape(f"no networks of its own: explain one of its members, {tmp_path / 'run'}")
+    with pytest.raises(KitError, match=named):
         open_backend(blend.path, weights=weights)
     other = dataclasses.replace(find_backbones(["one"], weights)[0], digest="of something else")
     strange = make_probe(tmp_path / "strange", [other], designs(["one"], ("identity",), "auto")[0])

@@ -19,6 +19,7 @@ from competition.prediction.blend_run import blend_runs
 from competition.prediction.blend_text import study_lines, table
 from competition.prediction.combiners import COMBINERS
 from competition.prediction.ledger import Ledger
+from competition.prediction.ledger_text import ledger_lines
 from competition.prediction.members import load_member
 from competition.prediction.records import record_submission
 from competition.prediction.submission import read_submission
@@ -119,6 +120,10 @@ def test_a_blend_is_written_down_with_members_weights_and_interval(
     assert entry.interval_low < entry.oof_log_loss < entry.interval_high
     assert entry.file == "blend/submission.csv"
     assert len(set(entry.config_digests)) == 3
+    again, _ = record_submission(out / "submission.csv", out, tiny, ledger, note="sent by hand")
+    assert [row.note for row in ledger.entries()] == ["sent by hand"] == [again.note]
+    assert again.digest == entry.digest
+    assert "sent by hand" in "".join(ledger_lines(ledger.entries()))
     single, twins = record_submission(out / "submission.csv", runs[0], tiny, Ledger(tmp_path / "other.csv"))
     assert single.members == ("a",)
     assert json.dumps(single.to_dict())
