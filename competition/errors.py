@@ -46,13 +46,14 @@ class StorageError(KitError):
     """The disk is full or the folder cannot be written."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` - did you mean 'x'?`` for the known name that is closest to ``name``, or an empty string.
+def nearest(name: str, known: Iterable[str], otherwise: str = ".") -> str:
+    """Return `` - did you mean 'x'?`` for the known name that is closest to ``name``: the end of a sentence.
 
     Args:
         name: what the user wrote.
         known: what could have been meant.
+        otherwise: how the sentence ends where no name is close.
     """
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.5)
-    return f" - did you mean '{by_folded[close[0]]}'?" if close else ""
+    return f" - did you mean '{by_folded[close[0]]}'?" if close else otherwise

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.errors import DataError, StorageError, nearest
+from competition.errors import DataError, StorageError, UsageError, nearest
 from competition.files import (
     atomic_path,
     csv_cell,
@@ -20,6 +20,7 @@ from competition.files import (
     write_json,
     write_npz,
 )
+from competition.recipes import recipe
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -75,4 +76,7 @@ def test_differences_are_named() -> None:
 
 def test_the_nearest_name_is_offered_and_nonsense_is_not() -> None:
     assert nearest("prob", ["probe", "smoke"]) == " - did you mean 'probe'?"
-    assert nearest("xyzzy", ["probe", "smoke"]) == ""
+    assert nearest("xyzzy", ["probe", "smoke"]) == "."
+    assert nearest("xyzzy", ["probe", "smoke"], "") == ""
+    with pytest.raises(UsageError, match=r"unknown recipe 'xyzzy'\. Known: birds, "):
+        recipe("xyzzy")

@@ -242,7 +242,7 @@ def _header_problems(header: Sequence[str], classes: Sequence[str]) -> list[str]
         problems.append(f"column '{repeated}' appears more than once")
     breeds = [name for name in header if name != ID_COLUMN and name not in index]
     if ID_COLUMN not in header:
-        near = nearest(ID_COLUMN, [name for name in header if name.strip().casefold() == ID_COLUMN])
+        near = nearest(ID_COLUMN, [name for name in header if name.strip().casefold() == ID_COLUMN], "")
         likely = near.replace("did you mean", "found") if near else ""
         breeds = [name for name in breeds if name.strip().casefold() != ID_COLUMN]
         problems.append(f"there is no column 'id'{likely.rstrip('?')}")

@@ -112,8 +112,9 @@ def breed_differences(have: Sequence[str], want: Sequence[str]) -> list[str]:
     unknown = [name for name in have if name not in set(want)]
     problems = []
     if unknown:
-        told = [f"'{name}'{nearest(name.strip().replace(' ', '_'), lacking or want)}" for name in unknown[:_NAMED]]
-        problems.append(f"{count(len(unknown), 'unknown column')}: {' '.join(told)}{more(len(unknown))}")
+        told = [f"'{name}'{nearest(name.strip().replace(' ', '_'), lacking or want, ',')}" for name in unknown[:_NAMED]]
+        listed = " ".join(told).removesuffix(",")
+        problems.append(f"{count(len(unknown), 'unknown column')}: {listed}{more(len(unknown))}")
     if lacking:
         problems.append(f"{count(len(lacking), 'breed')} without a column: {few(lacking)}")
     return problems

@@ -69,7 +69,7 @@ def found(rule: str, key: str, problem: str, fix: str, *, blocking: bool = True)
 def _keys(values: Mapping[str, Any]) -> Iterator[Finding]:
     for key in values:
         if key not in KEYS and key not in _MORE_KEYS:
-            yield found("unknown-key", key, "Kaggle ignores this key", f"remove it{nearest(key, KEYS)}")
+            yield found("unknown-key", key, "Kaggle ignores this key", f"remove it{nearest(key, KEYS, '')}")
     for key, kind in KEYS.items():
         if key not in values:
             problem = "not written, so a default of Kaggle or of its client decides"
@@ -124,7 +124,7 @@ def _machine(values: Mapping[str, Any]) -> Iterator[Finding]:
         yield found("gpu-and-tpu", "enable_tpu", "both accelerators are asked for", "choose one")
     if shape and shape not in SHAPES:
         yield found(
-            "shape", "machine_shape", f"'{shape}' is not known{nearest(str(shape), SHAPES)}", f"use {GPU_SHAPE}"
+            "shape", "machine_shape", f"'{shape}' is not known{nearest(str(shape), SHAPES, '')}", f"use {GPU_SHAPE}"
         )
     if gpu and (not shape or shape == "NvidiaTeslaP100"):
         problem = "enable_gpu alone gives a P100, which current torch builds do not support"
