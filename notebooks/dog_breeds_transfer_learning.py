@@ -44,7 +44,7 @@ results = {}
 if weights:
     probe = dataclasses.replace(
         recipe("probe"),
-        backbones=("tf_efficientnetv2_b0",),
+        backbones=(chapter.backbone(weights),),
         n_folds=pick(5, 2),
         views=pick(("identity", "hflip"), ("identity",)),
         imagenet_prior=pick(True, False),
@@ -60,12 +60,17 @@ chapter.compared(results)
 # the best weights often lie *between* start and end (WiSE-FT, arXiv:2109.01903): some shares of the way are validated too.
 
 # %%
-base = recipe("effnetv2_b0_224_cpu", "device=auto") if weights else recipe("smoke")
+base = (
+    recipe("effnetv2_b0_224_cpu", "device=auto", f"backbone={chapter.backbone(weights)}")
+    if weights
+    else recipe("smoke")
+)
 tuned = dataclasses.replace(
     base,
     name="tuned",
     n_folds=pick(5, 2),
     epochs=pick(base.epochs, 2),
+    unfreeze=pick(base.unfreeze, "all"),
     image_size=pick(base.image_size, 160 if weights else base.image_size),
     views=("identity",),
 )

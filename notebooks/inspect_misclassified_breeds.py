@@ -30,7 +30,7 @@ data, weights = chapter.dogs(most_breeds=12, most_photos=24, like="terrier")
 if weights:
     config = dataclasses.replace(
         recipe("probe"),
-        backbones=("tf_efficientnetv2_b0",),
+        backbones=(chapter.backbone(weights),),
         n_folds=pick(5, 3),
         views=("identity",),
         imagenet_prior=pick(True, False),

@@ -32,7 +32,7 @@ data, weights = chapter.dogs(most_breeds=6, most_photos=16)
 # %%
 if weights:
     config = dataclasses.replace(
-        recipe("probe"), backbones=("tf_efficientnetv2_b0",), n_folds=pick(5, 2), views=("identity",)
+        recipe("probe"), backbones=(chapter.backbone(weights),), n_folds=pick(5, 2), views=("identity",)
     )
 else:
     config = dataclasses.replace(recipe("smoke"), n_folds=2)

@@ -89,6 +89,14 @@ def dogs(most_breeds: int = 10, most_photos: int = 40, like: str = "") -> tuple[
     return data, folders[0].parent if folders else None
 
 
+def backbone(weights: Path | None) -> str:
+    """The backbone that the chapters speak of, or the first where its weights are not at hand; empty without any."""
+    from competition.training.models import local_folders
+
+    names = [folder.name for folder in local_folders(weights)] if weights else [""]
+    return "tf_efficientnetv2_b0" if "tf_efficientnetv2_b0" in names else names[0]
+
+
 def few_breeds(data: CompetitionData, breeds: int, photos: int, like: str = "") -> CompetitionData:
     """Some breeds, those of a kind first, with at most so many training photos each; five test photos for each."""
     by_kind = sorted(data.classes, key=lambda name: like not in name)
