@@ -77,7 +77,7 @@ def _lead(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
 
 
 def _style(place: int) -> str:
-    return f"s{place % _STYLES}"
+    return f"s{place % _STYLES}" + (" dots" if place // _STYLES % 2 else "")
 
 
 def _row(run: Run) -> dict[str, Any]:

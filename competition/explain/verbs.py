@@ -262,7 +262,7 @@ def show_embedding(
     shown = list(breeds) or _clearest(points, of, 12)
     kept = together(points, of)
     title = f"{method.upper() if method == 'pca' else 't-SNE'} of {len(points):,} photos"
-    say(f"{title}: {kept:.1%} of each photo's ten nearest on the map share its breed")
+    say(f"{title}: {kept:.1%} of each photo's ten nearest on the map share its label")
     written = [output.figure(f"embedding-{method}", figures.embedding_figure(points, labels, shown=shown, title=title))]
     if len(photos):
         side = photos[0].shape[0]

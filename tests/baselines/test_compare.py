@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.compare import write_comparison
+from baselines.compare import _style, write_comparison
 from baselines.compared import (
     differing,
     groups_of,
@@ -115,6 +115,10 @@ def test_pairs_are_counted_image_by_image(two: list[Path], digits: Dataset) -> N
 
 def test_the_same_run_twice_is_one(two: list[Path]) -> None:
     assert [run.letter for run in read_runs([*two, two[0]])] == ["A", "B"]
+
+
+def test_sixteen_runs_look_different_in_the_charts() -> None:
+    assert len({_style(place) for place in range(16)}) == 16
 
 
 def test_the_settings_that_differ_are_found(two: list[Path]) -> None:
