@@ -22,7 +22,7 @@ def bench(
     scale: Annotated[float, typer.Option("--scale", min=0.001, max=1, help="Share of the work, to try it out.")] = 1.0,
     again: Annotated[bool, typer.Option("--again", help="Measure what is there already as well.")] = False,
 ) -> None:
-    """Measure the kit beside the plain alternatives: ratios in one run, about 12 minutes on two cores."""
+    """Measure the kit beside the plain alternatives: ratios in one run, about 14 minutes on two cores."""
     import subprocess
     import sys
 
