@@ -87,9 +87,9 @@ def _setting(study: Study, groups: Sequence[Group]) -> str:
     images += f", {plan.test_images:,} test images" if plan.test_images else ""
     varied = {key for group in groups for key in group.settings}
     model = "" if "model" in varied else f"{plan.model} "
-    framework = "" if "framework" in varied else f"({plan.framework}) "
+    framework = "" if "framework" in varied else f"({plan.framework}) " if model else f"In {plan.framework}, "
     trials = sum(len(group.values) + group.diverged for group in groups)
-    epochs = "" if "epochs" in varied else f", {plan.config.epochs} epochs"
+    epochs = "" if "epochs" in varied else f", {plan.config.epochs} epoch{'s' if plan.config.epochs > 1 else ''}"
     epochs = f", {plan.seconds:g} s of training each" if plan.seconds else epochs
     seeds = sorted({seed for group in groups for seed in group.values})
     fixed = {key: value for key, value in study.fixed.items() if key not in ("epochs", "seconds", *varied)}

@@ -228,8 +228,10 @@ def _worker(job: Job) -> None:
     """Main function of a worker process: errors of users are one line here as well."""
     import sys
 
+    from competition.entry import hush_imports
     from competition.environment import before_tensorflow
 
+    hush_imports()
     before_tensorflow()
     try:
         work(job)

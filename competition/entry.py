@@ -17,6 +17,11 @@ def set_debug(debug: bool) -> None:
         os.environ["DOGBREED_DEBUG"] = "1"
 
 
+def hush_imports() -> None:
+    """Leave out what torch says when fastai and timm are imported; a user can do nothing about it."""
+    warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
+
+
 def run_app(app: Callable[[], Any], name: str) -> None:
     """Run a command line: exit 2 for usage, 1 for other errors, 130 after Ctrl-C.
 
@@ -26,8 +31,7 @@ def run_app(app: Callable[[], Any], name: str) -> None:
     """
     from competition.errors import KitError
 
-    # fastai and timm call it when they are imported; a user can do nothing about that.
-    warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
+    hush_imports()
     try:
         app()
     except KitError as error:

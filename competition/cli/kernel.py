@@ -113,10 +113,13 @@ def check_command(
     """Look for every known trap of a push, without pushing; fails when there is one."""
     import tempfile
 
+    from competition.errors import UsageError
     from competition.publish.kernel_spec import OWNER
     from competition.publish.kernels import build
     from competition.publish.preflight import check_all, check_dataset, check_kernel
 
+    if dataset is not None and not dataset.is_dir():
+        raise UsageError(f"--dataset {dataset} does not exist: make it with 'dogbreed kernel dataset --out {dataset}'")
     if folder is not None:
         attached = check_dataset(dataset) if dataset is not None else ()
         _require_clean((folder, finding) for finding in (*check_kernel(folder, dataset=dataset), *attached))

@@ -72,7 +72,8 @@ def grade(submission: Path | str, answers: Path | str) -> float:
     breeds = sorted(column for column in given.columns if column != "id")
     lacking = sorted(set(truth["breed"]) - set(breeds))
     if lacking:
-        raise SubmissionError(f"{submission}: no column for {', '.join(lacking[:3])}")
+        rest = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise SubmissionError(f"{submission}: no column for {', '.join(lacking[:3])}{rest}")
     truth, given = truth.sort_values("id", ignore_index=True), given.sort_values("id", ignore_index=True)
     if len(truth) != len(given) or not (truth["id"] == given["id"]).all():
         raise SubmissionError(f"{submission}: its {len(given)} ids are not the {len(truth)} ids of {answers}")
