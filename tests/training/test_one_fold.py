@@ -111,11 +111,18 @@ def test_mistakes_are_one_clear_line(arguments: list[str], said: str) -> None:
 
 def test_after_ctrl_c_the_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from competition.cli.train import how_to_continue
+    from competition.entry import run_app
 
-    with pytest.raises(KeyboardInterrupt), how_to_continue(tmp_path / "run"):
-        raise KeyboardInterrupt
+    def command() -> None:
+        with how_to_continue(tmp_path / "run"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_app(command, "dogbreed")
+    assert stop.value.code == 130
     said = " ".join(capsys.readouterr().err.split())
     assert f"kept in {tmp_path / 'run'}" in said
+    assert "the same command continues" in said
 
 
 @pytest.mark.parametrize("backend", ["albumentations", "torchvision"])
