@@ -27,7 +27,7 @@ from competition.config import TrainConfig
 from competition.console import duration, warn
 from competition.data.layout import load_data
 from competition.errors import KitError, UsageError
-from competition.files import read_json, read_npz, write_json, write_text
+from competition.files import read_json, write_json, write_text
 from competition.recipes import recipe
 from competition.training.learner import fit_fold
 from competition.training.metrics import accuracy, log_loss, softmax
@@ -89,11 +89,14 @@ def main() -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    found = [asked.run_dir / _slug(label) / "figures.json" for label in configs]
-    rows = [read_json(path) for path in found if path.is_file()]
+    found = {label: asked.run_dir / _slug(label) / "figures.json" for label in configs}
+    rows = [read_json(path) for path in found.values() if path.is_file()]
     write_json(asked.run_dir / "ablation.json", rows)
     write_text(asked.run_dir / "ablation.md", table(rows))
     print(table(rows))
+    lacking = [label for label, path in found.items() if not path.is_file()]
+    if lacking:
+        raise SystemExit(f"not finished: {', '.join(lacking)}; the same command goes on with them")
 
 
 def _read(texts: Sequence[str]) -> dict[str, str]:
@@ -133,12 +136,10 @@ def train(data: Any, label: str, settings: str, config: TrainConfig, weights: Pa
     one = open_fold(data, config, run, FOLD, weights)
     result = fit_fold(one.prepared.usable, one.fold, config, run, weights=weights, head=one.head, test=False)
     folder = run / f"fold{FOLD}"
-    views = read_npz(folder / "valid_views.npz")
-    logits = [views["logits"][row] for row, name in enumerate(config.views) if name in ("identity", "hflip")]
-    logs = np.log(np.clip(np.mean([softmax(row) for row in logits], axis=0), 1e-12, 1))
-    number = {name: place for place, name in enumerate(data.classes)}
-    breeds = {photo.id: number[photo.breed] for photo in one.prepared.usable.train}
-    labels = np.array([breeds[name] for name in one.fold.valid_ids])
+    logs = result.valid.log_probabilities
+    usable = one.prepared.usable
+    breed_of = dict(zip(usable.train_ids, usable.labels, strict=True))
+    labels = np.array([breed_of[name] for name in result.valid.ids])
     temperature = fit_temperature(logs, labels)
     rows = History(folder / "history.csv").rows
     stored = read_json(folder / "result.json")
