@@ -10,7 +10,7 @@ From the root of a checkout:
 (one frozen epoch, then the others), as its tutorial has it; ``fastai-fp16``: the same with ``.to_fp16()``. ``bare``:
 a loop of a few lines over the kit's loader, from a fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos
 per second are of the training part of all epochs but the first (fastai's frozen one; the others start their readers
-and draw the model's graph in it); log loss is of the fold's validation photos, without temperature.
+in it); log loss is of the fold's validation photos, without temperature.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
     logits = predict_views(
         model, job.backbone.spec, photos, ["identity"], config.image_size, device=device, precision=dtype
     )[0]
+    learn.dls.close()
     found = (softmax(logits), job.labels(one.fold.valid_ids))
     rate = learn.sampler.steps * learn.sampler.share / statistics.mean(seconds[1:])
     return {"photos_per_second": rate, "seconds": total, "log_loss": log_loss(*found), "accuracy": accuracy(*found)}
