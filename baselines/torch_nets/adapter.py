@@ -68,6 +68,7 @@ def fit_torch(
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     torch.manual_seed(config.seed)
     learn = NetLearner(model, data, config, device, precision, callbacks)
+    learn.path = run / "fastai"
     store = CheckpointStore(run / "checkpoint", {**config.identity(), "data": data.digest, "model": signature(model)})
     keeper = Keeper(store, save_every)
     if keeper.restore(learn):
@@ -146,7 +147,7 @@ class Pictures(KitCallback):
         writer: TensorBoard's.
     """
 
-    order, run_valid = 1, False  # before the bytes become normalised floats
+    order, run_valid = 1, False  # before anything mixes them
 
     def __init__(self, writer: SummaryWriter) -> None:
         self.writer = writer
@@ -158,10 +159,10 @@ class Pictures(KitCallback):
             log_graph(self.writer, self.learn.plain_model, torch.zeros(1, channels, height, width))
 
     def before_batch(self) -> None:
-        """Look at the images as they were cut and augmented: uint8 (n, h, w, c)."""
+        """Show the images as they were cut and augmented."""
         images = self.learn.xb[0]
-        if not self.learn.state.total_steps and self.learn.iter == 0 and images.shape[3] in (1, 3):
-            log_batch_images(self.writer, images.cpu().numpy())
+        if not self.learn.state.total_steps and self.learn.iter == 0 and images.shape[1] in (1, 3):
+            log_batch_images(self.writer, self.learn.prepare.undone(images))
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ from baselines.datasets import Dataset, Part
 from baselines.fit_config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO, FitConfig
 from baselines.schedules import rate_at
 from baselines.specs import AUX_LOSS_WEIGHT
-from competition.training.callbacks import ClipGradient, DeviceBatch, KitCallback
+from competition.training.callbacks import ClipGradient, KitCallback
 from competition.training.distributed import World
 from competition.training.embed import pick_precision
 from competition.training.models import InputSpec
 from competition.training.regularise import FoldLoss
-from competition.training.step_learner import Loaders, StepLearner
+from competition.training.step_learner import Loaders, Preparation, StepLearner
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -47,13 +47,14 @@ class NetLearner(StepLearner):
     ) -> None:
         batches = TrainBatches(data.train, config)
         penalty = [Penalty(kernels(model), config.l1, config.l2)] if config.l1 or config.l2 else []
-        own = [DeviceBatch(spec_of(data.mean, data.std), device, channels_last(precision)), Auxiliary(), Right()]
+        own = [Auxiliary(), Right()]
         super().__init__(
             model,
             Loaders(_Tensors(batches), _InOrder(data.valid, config.batch_size), device),
             batches,
             data.valid.labels,
             np.arange(len(data.valid)),
+            prepare=Preparation(spec_of(data.mean, data.std), device, channels_last(precision)),
             loss=FoldLoss(config.smoothing),
             optimiser=make_optimiser(model, config),
             total_epochs=config.epochs,

@@ -36,7 +36,7 @@ class FoldPictures(KitCallback):
         writer: TensorBoard's, or None: then nothing is written.
     """
 
-    order, run_valid = 1, False  # before DeviceBatch, which turns the bytes into normalised floats
+    order, run_valid = 1, False  # before mixup
 
     def __init__(self, writer: SummaryWriter | None) -> None:
         self.writer = writer
@@ -51,12 +51,12 @@ class FoldPictures(KitCallback):
         log_graph(self.writer, learn.plain_model, torch.zeros(1, 3, side, side))
 
     def before_batch(self) -> None:
-        """Look at the photos as the loader gives them: uint8 (n, h, w, 3)."""
+        """Show the photos as the loader gave them."""
         images = self.learn.xb[0]
-        if self.writer is None or images.shape[1] == self.side:
+        if self.writer is None or images.shape[-1] == self.side:
             return
-        self.side = images.shape[1]
-        log_batch_images(self.writer, images.cpu().numpy(), self.learn.epoch + 1)
+        self.side = images.shape[-1]
+        log_batch_images(self.writer, self.learn.prepare.undone(images), self.learn.epoch + 1)
 
 
 def log_fold_end(

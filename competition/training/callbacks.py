@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastai.callback.core import Callback as FastaiCallback
-from fastai.callback.core import CancelBatchException
 from fastai.callback.core import _inner_loop as _BATCH_EVENTS  # noqa: N812 - a constant
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from timm.utils import ModelEmaV3
@@ -21,8 +20,6 @@ from torch import nn
 
 from competition.config import TrainConfig
 from competition.errors import TrainingError as TrainingError  # for those who look for it here
-from competition.training.embed import Normalise
-from competition.training.models import InputSpec
 from competition.training.optim import rate_factor
 from competition.training.regularise import Mixer, set_modes, set_trainable
 
@@ -42,24 +39,6 @@ class KitCallback(FastaiCallback):
         handler = getattr(type(self), event_name, None)
         if handler is not None:
             handler(self)
-
-
-class DeviceBatch(KitCallback):
-    """uint8 (n, h, w, 3) to normalised float (n, 3, h, w), on the device: the one place that normalises.
-
-    A permuted view of NHWC bytes is channels-last already; the other layout is made here.
-    """
-
-    order = 5
-
-    def __init__(self, spec: InputSpec, device: torch.device, channels_last: bool) -> None:
-        self.normalise = Normalise(spec).to(device)
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-
-    def before_batch(self) -> None:
-        """Replace the batch's images."""
-        images = self.normalise(self.learn.xb[0]).contiguous(memory_format=self.layout)
-        self.learn.xb = (images,)
 
 
 class Mixing(KitCallback):
@@ -93,37 +72,36 @@ class Phases(KitCallback):
 
 
 class Rates(KitCallback):
-    """Every group's rate follows the schedule, step by step; it depends on the position alone."""
+    """Every group's rate follows the schedule, step by step; it depends on the position alone.
+
+    Where another callback (``ReduceLROnPlateau``) changed a rate between two epochs, its factor stays.
+    """
 
     order, run_valid = 60, False
 
     def __init__(self, config: TrainConfig, peaks: list[float]) -> None:
-        self.config, self.peaks = config, peaks
+        self.config, self.peaks = config, list(peaks)
+        self.given: list[float] = []
+
+    def before_train(self) -> None:
+        """Keep what was changed since the last step."""
+        now = [float(group["lr"]) for group in self.learn.optimiser.param_groups]
+        for index, (given, rate) in enumerate(zip(self.given, now, strict=False)):
+            if given > 0 and rate != given:
+                self.peaks[index] *= rate / given
+
+    def before_fit(self) -> None:
+        """A fit starts with the peaks; that is no change."""
+        self.given = []
 
     def before_batch(self) -> None:
         """Set the rates of the step that this batch belongs to."""
         state = self.learn.state
         done = state.epoch + state.step / self.learn.sampler.steps
         factor = rate_factor(self.config, done)
-        for group, peak in zip(self.learn.optimiser.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
-
-
-class Chunks(KitCallback):
-    """Gradient accumulation: a step is taken after its last chunk, each chunk weighing as many photos as it has."""
-
-    order, run_valid = MixedPrecision.order - 4, False
-
-    def after_loss(self) -> None:
-        """Weigh the loss by the chunk's share of the step."""
-        share = len(self.learn.xb[0]) / self.learn.sampler.share
-        if share < 1:
-            self.learn.loss_grad = self.learn.loss_grad * share
-
-    def before_step(self) -> None:
-        """Go on to the next chunk unless this was the step's last."""
-        if not self.learn.last_chunk:
-            raise CancelBatchException
+        self.given = [peak * factor for peak in self.peaks]
+        for group, rate in zip(self.learn.optimiser.param_groups, self.given, strict=True):
+            group["lr"] = rate
 
 
 class Precision(MixedPrecision):

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from competition.config import TrainConfig
-from competition.training.callbacks import Averaging, ClipGradient, DeviceBatch, Mixing, Phases, Rates
+from competition.training.callbacks import Averaging, ClipGradient, Mixing, Phases, Rates
 from competition.training.distributed import World
 from competition.training.loader import StepSampler
 from competition.training.metrics import FLOOR, log_loss, softmax
 from competition.training.models import InputSpec
 from competition.training.optim import make_optimiser, parameter_groups, trainable_names
 from competition.training.regularise import FoldLoss, Mixer, set_trainable
-from competition.training.step_learner import Loaders, Score, StepLearner
+from competition.training.step_learner import Loaders, Preparation, Score, StepLearner
 from competition.training.temperature import fit_temperature
 
 
@@ -61,7 +61,6 @@ class FoldLearner(StepLearner):
         mixer = Mixer(config.mixup, config.cutmix, config.mix_probability, labels_count(model))
         own = [
             Phases(config, head, trainable),
-            DeviceBatch(spec, device, config.channels_last),
             Rates(config, [float(group["lr"]) for group in groups]),
             *([Mixing(mixer, config.seed)] if mixer.active else []),
         ]
@@ -71,6 +70,7 @@ class FoldLearner(StepLearner):
             sampler,
             labels,
             rows,
+            prepare=Preparation(spec, device, config.channels_last),
             loss=FoldLoss(config.smoothing),
             optimiser=optimiser,
             total_epochs=config.freeze_epochs + config.epochs,
@@ -114,8 +114,8 @@ class FoldLearner(StepLearner):
         if not self.config.interpolate:
             return score
         logits = np.log(np.maximum(score.probabilities, FLOOR))
-        cooled = softmax(logits, fit_temperature(logits, self.labels))
-        return dataclasses.replace(score, log_loss=log_loss(cooled, self.labels))
+        cooled = softmax(logits, fit_temperature(logits, score.labels))
+        return dataclasses.replace(score, log_loss=log_loss(cooled, score.labels))
 
     def side_of(self, epoch: int) -> int:
         """Side of the training squares in an epoch, pixels."""

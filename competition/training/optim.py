@@ -27,17 +27,25 @@ def head_of(model: nn.Module) -> nn.Module:
 
 def layer_numbers(model: nn.Module) -> dict[str, int]:
     """Layer group of every parameter by name, 0 at the input; the classifier's own are left out."""
-    from timm.models import group_parameters
-    from timm.optim._param_groups import auto_group_layers
-
-    matcher = getattr(model, "group_matcher", None)
-    numbers = group_parameters(model, matcher(coarse=False), reverse=True) if matcher else auto_group_layers(model)
+    numbers = _all_layers(model)
     head = {id(parameter) for parameter in head_of(model).parameters()}
     return {
         name: int(numbers.get(name, max(numbers.values())))
         for name, parameter in model.named_parameters()
         if id(parameter) not in head
     }
+
+
+def _all_layers(model: nn.Module) -> dict[str, int]:
+    """Timm's own numbers, head and neck included."""
+    from timm.models import group_parameters
+    from timm.optim._param_groups import auto_group_layers
+
+    matcher = getattr(model, "group_matcher", None)
+    found: dict[str, int] = (
+        group_parameters(model, matcher(coarse=False), reverse=True) if matcher else auto_group_layers(model)
+    )
+    return found
 
 
 def trainable_names(model: nn.Module, unfreeze: str) -> set[str]:
@@ -65,21 +73,21 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> Groups:
     Raises:
         UsageError: nothing is left to train.
     """
+    from timm.optim import param_groups_layer_decay
+
     numbers = layer_numbers(model)
-    deepest = max(numbers.values(), default=0)
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+    theirs = param_groups_layer_decay(model, 1.0, no_weight_decay_list=exempt, layer_decay=config.layer_decay)
+    # timm counts the head as a layer; here it has a rate of its own, and the layer before it trains at the full rate.
+    full = config.layer_decay ** (max(_all_layers(model).values()) - max(numbers.values(), default=0))
     groups: dict[str, dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        decays = parameter.ndim > 1 and name not in exempt
-        layer = f"layer{numbers[name]:02d}" if name in numbers else "head"
-        rate = config.lr * config.layer_decay ** (deepest - numbers[name]) if name in numbers else config.head_lr
-        key = layer if decays else f"{layer}-no-decay"
-        group = groups.setdefault(
-            key, {"params": [], "lr": rate, "weight_decay": config.weight_decay if decays else 0.0, "name": key}
-        )
-        group["params"].append(parameter)
+    for scale, decay, parameter in ((g["lr_scale"], g["weight_decay"], p) for g in theirs for p in g["params"]):
+        number = numbers.get(name_of[id(parameter)])
+        layer, rate = ("head", config.head_lr) if number is None else (f"layer{number:02d}", config.lr * scale / full)
+        key = layer if decay else f"{layer}-no-decay"
+        made = {"params": [], "lr": rate, "weight_decay": config.weight_decay * decay, "name": key}
+        groups.setdefault(key, made)["params"].append(parameter)
     if not groups:
         raise UsageError("nothing is left to train: check unfreeze")
     return list(groups.values())

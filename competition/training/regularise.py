@@ -14,16 +14,23 @@ class FoldLoss(nn.Module):
     """Cross-entropy of logits against class indices (n,) or mixed targets (n, c); smoothed only while training.
 
     Label smoothing as in Szegedy et al. (arXiv:1512.00567): the target keeps ``1 - smoothing`` and shares the rest.
+
+    Attributes:
+        y_int: tells fastai's ``MixUp`` and ``CutMix`` to mix losses, labels being class indices.
+        reduction: ``mean``, or ``none`` while those two ask for the loss of each image.
     """
+
+    y_int = True
 
     def __init__(self, smoothing: float) -> None:
         super().__init__()
         self.smoothing = smoothing
+        self.reduction = "mean"
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean loss in nats; whether gradients are recorded says whether this is training."""
         smoothing = self.smoothing if torch.is_grad_enabled() else 0.0
-        return F.cross_entropy(logits, target, label_smoothing=smoothing)
+        return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction=self.reduction)
 
 
 class Mixer:

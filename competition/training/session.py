@@ -131,9 +131,11 @@ def make_learner(
         device,
     )
     precision = pick_precision(config.precision, device)
-    return FoldLearner(
+    learn = FoldLearner(
         model, loaders, sampler, labels, rows, job.backbone.spec, config, device, precision, world, list(callbacks)
     )
+    learn.path = job.folder / "fastai"  # where fastai's own callbacks write
+    return learn
 
 
 def _source(job: Job, largest: int) -> PhotoSource:
@@ -201,6 +203,9 @@ def fit_in_memory(learn: StepLearner, ticker: Ticker, name: str, checkpoints: Pa
     while learn.state.epoch < learn.total_epochs and not learn.state.stopped:
         try:
             learn.run_epochs()
+            if learn.state.epoch < learn.total_epochs and not learn.state.stopped:
+                learn.state.stopped = "a callback ended it"
+                say(f"{name}: a callback ended the training after {learn.state.epoch} of {learn.total_epochs} epochs")
         except TrainingError as error:
             _explain(learn, error, name, checkpoints)
         except RuntimeError as error:

@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from fastai.callback.core import CancelEpochException, TrainEvalCallback
+from fastai.callback.training import GradientAccumulation
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
-from fastai.optimizer import OptimWrapper
+from fastai.imports import noop
+from fastai.learner import Learner, Recorder
+from fastai.metrics import accuracy as fastai_accuracy
+from fastai.optimizer import OptimWrapper, set_item_pg
 from torch import nn
 
 from competition.training.callbacks import (
     Averaging,
-    Chunks,
     ClipGradient,
     Collect,
     KitCallback,
@@ -29,9 +31,11 @@ from competition.training.callbacks import (
     TrainingError,
 )
 from competition.training.distributed import World, copy_from_main, gathered, share_model
+from competition.training.embed import Normalise
 from competition.training.half import spare_slow_convolutions
 from competition.training.loader import Batch
 from competition.training.metrics import accuracy, log_loss, softmax
+from competition.training.models import InputSpec
 from competition.training.state import FitState
 
 
@@ -77,11 +81,12 @@ class Loaders(DataLoaders):
 
 @dataclass(frozen=True)
 class Score:
-    """A validation pass: log loss in nats, accuracy in [0, 1], probabilities float64 (n, c)."""
+    """A validation pass: log loss in nats, accuracy in [0, 1], probabilities float64 (n, c), labels int64 (n,)."""
 
     log_loss: float
     accuracy: float
     probabilities: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass
@@ -115,8 +120,88 @@ class SharedModel(KitCallback):
             copy_from_main(self.learn.averaging.ema.module)
 
 
+class Preparation:
+    """uint8 (n, h, w, 3) to normalised float (n, 3, h, w) on the device: the one place that normalises a batch.
+
+    A permuted view of NHWC bytes is channels-last already; the other layout is made here.
+
+    Args:
+        spec: input statistics.
+        device: where to compute.
+        channels_last: layout of the floats.
+    """
+
+    def __init__(self, spec: InputSpec, device: torch.device, channels_last: bool) -> None:
+        self.device, self.normalise = device, Normalise(spec).to(device)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Move and normalise."""
+        on_device = images.to(self.device, non_blocking=True)
+        floats: torch.Tensor = self.normalise(on_device).contiguous(memory_format=self.layout)
+        return floats
+
+    def undone(self, floats: torch.Tensor) -> np.ndarray:
+        """The bytes again, uint8 (n, h, w, 3)."""
+        pixels = floats.detach().float() * self.normalise.std + self.normalise.mean
+        return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+class Hypers(dict[str, Any]):
+    """A group's hyperparameters under fastai's names; what is set goes to the optimiser."""
+
+    def __init__(self, values: Mapping[str, Any], put: Callable[[str, Any], Any]) -> None:
+        super().__init__(values)
+        self.put = put
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set it in both."""
+        super().__setitem__(name, value)
+        self.put(name, value)
+
+
+class LiveOptimiser(OptimWrapper):
+    """fastai's wrapper hands out copies of its hyperparameters, so that its ``ReduceLROnPlateau`` changes nothing."""
+
+    @property
+    def hypers(self) -> list[Hypers]:
+        """One for each group; only what is a number, as its loggers expect."""
+
+        def putting(group: dict[str, Any]) -> Callable[[str, Any], Any]:
+            return lambda name, value: set_item_pg(group, self.bwd_map[name], value)
+
+        copies = [
+            {name: value for name, value in values.items() if isinstance(value, (int, float))}
+            for values in OptimWrapper.hypers.fget(self)
+        ]
+        return [Hypers(values, putting(group)) for values, group in zip(copies, self.opt.param_groups, strict=True)]
+
+
+class SilentRecorder(Recorder):
+    """fastai's, as its trackers and loggers need it: prints nothing, and hears of the trained weights' validation only.
+
+    An epoch validates averaged weights too; a second ``valid_loss`` in a row would shift every column after it.
+    """
+
+    name = "recorder"
+
+    def before_fit(self) -> None:
+        """Fastai's, and the folder that ``CSVLogger`` expects."""
+        super().before_fit()
+        self.learn.path.mkdir(parents=True, exist_ok=True)
+
+    def after_validate(self) -> None:
+        """Fastai's, once an epoch."""
+        if self.learn.validated == "raw":
+            super().after_validate()
+
+
 class StepLearner(Learner):
-    """fastai's ``Learner`` with three methods replaced: where an epoch begins, how an epoch validates, how rates start.
+    """fastai's ``Learner`` for training that can stop and go on at any step.
+
+    Replaced are: ``_set_device`` (floats on the device before any callback sees the batch), ``_do_fit`` and
+    ``all_batches`` (begin at the state's epoch and step), ``_do_epoch`` (validates several sets of weights), and
+    ``__call__`` (speed only). Callbacks of fastai work as they do there.
 
     Args:
         model: the plain model on its device.
@@ -124,6 +209,7 @@ class StepLearner(Learner):
         sampler: of the training loader.
         labels: int64 (n_valid,), of all validation images in order.
         rows: which of them this process validates.
+        prepare: from a loader's images to the network's input.
         loss: of outputs and labels.
         optimiser: with its groups; their rates are the peaks.
         total_epochs: epochs in all.
@@ -143,6 +229,7 @@ class StepLearner(Learner):
         labels: np.ndarray,
         rows: np.ndarray,
         *,
+        prepare: Preparation,
         loss: nn.Module,
         optimiser: torch.optim.Optimizer,
         total_epochs: int,
@@ -155,57 +242,46 @@ class StepLearner(Learner):
     ) -> None:
         self.peaks = [float(group["lr"]) for group in optimiser.param_groups]
         self.optimiser = optimiser
-        self._heard: dict[str, list[Any]] = {}
+        self._heard: dict[tuple[object, ...], list[Any]] = {}
         super().__init__(
             loaders,
             model,
             loss_func=loss,
-            opt_func=OptimWrapper(opt=optimiser),
+            opt_func=LiveOptimiser(opt=optimiser),
             # fastai would mark norms and biases itself and let frozen batch norms train; the groups say it all.
             wd_bn_bias=True,
             train_bn=False,
             default_cbs=False,
+            metrics=[fastai_accuracy],
         )
-        self.plain_model, self.sampler, self.total_epochs = model, sampler, total_epochs
+        self.logger, self.create_mbar = noop, False
+        self.plain_model, self.sampler, self.total_epochs, self.prepare = model, sampler, total_epochs, prepare
         self.device, self.world, self.labels, self.rows = device, world, labels, rows
         self.state, self.clock = FitState(chunk=sampler.chunk), Clock()
         self.unsettled: list[tuple[torch.Tensor, int]] = []
         self.scores: dict[str, Score] = {}
-        self.validates = True
+        self.validates, self.validated = True, ""
         self.on_epoch: Callable[[Any], None] = lambda _: None
         self.averaging, self.clip, self.collect = averaging, clip, Collect()
         self.half = Precision(device, precision) if precision != torch.float32 else None
         if device.type == "cpu" and precision == torch.bfloat16:
             spare_slow_convolutions(model)
-        own = [TrainEvalCallback(), Chunks(), clip, Position(), self.collect, self.half, averaging]
+        own = [TrainEvalCallback(), clip, Position(), self.collect, self.half, averaging]
         shared = [SharedModel()] if world.size > 1 else []
-        self.add_cbs([*(callback for callback in own if callback is not None), *shared, *callbacks])
+        # Only a stranger asks for the recorder, which waits for the device at every step.
+        recorder = [] if all(isinstance(callback, KitCallback) for callback in callbacks) else [SilentRecorder()]
+        self.add_cbs([*(callback for callback in own if callback is not None), *shared, *recorder, *callbacks])
         self.create_opt()
 
     def __call__(self, event_name: str) -> None:
         """Fastai's, but who listens to an event is looked up once: small networks take a step in a few milliseconds."""
-        for callback in self._listeners(event_name):
+        key = (event_name, *map(id, self.cbs))
+        if key not in self._heard:
+            # All of them after a fit, as fastai needs it.
+            listening = [cb for cb in self.cbs if event_name == "after_fit" or hasattr(type(cb), event_name)]
+            self._heard[key] = sorted(listening, key=lambda callback: callback.order)
+        for callback in self._heard[key]:
             callback(event_name)
-
-    def add_cb(self, cb: Any) -> StepLearner:
-        """Fastai's; the listeners are looked up anew."""
-        self._heard = {}
-        super().add_cb(cb)
-        return self
-
-    def remove_cb(self, cb: Any) -> StepLearner:
-        """Fastai's; the listeners are looked up anew."""
-        self._heard = {}
-        super().remove_cb(cb)
-        return self
-
-    def _listeners(self, event_name: str) -> list[Any]:
-        """Callbacks that have a method for the event, in their order; all of them after a fit, as fastai needs it."""
-        if event_name not in self._heard:
-            everyone = event_name == "after_fit"
-            listening = [cb for cb in self.cbs if everyone or hasattr(type(cb), event_name)]
-            self._heard[event_name] = sorted(listening, key=lambda callback: callback.order)
-        return self._heard[event_name]
 
     @property
     def last_chunk(self) -> bool:
@@ -218,10 +294,14 @@ class StepLearner(Learner):
 
     def run_epochs(self) -> None:
         """Fit from the state's position to the end."""
-        self.fit(self.total_epochs, lr=self.peaks)
+        passes = self.sampler.chunks_per_step
+        self.fit(self.total_epochs, lr=self.peaks, cbs=GradientAccumulation(self.sampler.share) if passes > 1 else None)
 
     def _do_fit(self) -> None:
-        """Fastai's loop, beginning at the epoch that the state says."""
+        """Fastai's loop, beginning at the epoch that the state says.
+
+        Its own ``start_epoch`` sends ``after_epoch`` for every epoch it skips, and its trackers read figures there.
+        """
         for epoch in range(self.state.epoch, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
@@ -247,7 +327,8 @@ class StepLearner(Learner):
             number += 1
 
     def _set_device(self, b: Batch) -> Batch:
-        return b[0].to(self.device, non_blocking=True), b[1].to(self.device, non_blocking=True)
+        """Floats on the device, so that callbacks of anybody's see what the network sees."""
+        return self.prepare(b[0]), b[1].to(self.device, non_blocking=True)
 
     def _do_epoch(self) -> None:
         """Train, then validate every set of weights there is."""
@@ -255,7 +336,9 @@ class StepLearner(Learner):
         self.settle_losses()
         self.train_seconds = self.clock.seconds
         if self.validates:
-            self.scores = {kind: self._score(self.candidate(kind)) for kind in self.kinds}
+            for kind in self.kinds:
+                self.validated = kind
+                self.scores[kind] = self._score(self.candidate(kind))
         self.on_epoch(self)
 
     @property
@@ -278,10 +361,13 @@ class StepLearner(Learner):
         finally:
             self.model = trained
         logits = np.concatenate(self.collect.logits)
+        labels = self.labels
         if self.world.size > 1:
-            logits = gathered(logits, list(self.rows), len(self.labels))
+            logits = gathered(logits, list(self.rows), len(labels))
+        elif len(logits) < len(labels):  # a callback (ShortEpochCallback) ended the pass: what was seen counts
+            labels = labels[self.rows[: len(logits)]]
         probabilities = softmax(logits)
-        return Score(log_loss(probabilities, self.labels), accuracy(probabilities, self.labels), probabilities)
+        return Score(log_loss(probabilities, labels), accuracy(probabilities, labels), probabilities, labels)
 
     def settle_losses(self) -> None:
         """Add the losses that still lie on the device to the state.
