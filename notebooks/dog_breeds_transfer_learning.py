@@ -137,6 +137,6 @@ delivered(write_submission(results[last].test, data, "submission.csv"))
 #
 # - The recipes with larger networks (`dogbreed run --recipe convnext_small_288`): they need a GPU.
 # - `dogbreed report runs/probe` for the whole report; the notebook *inspect_misclassified_breeds* walks through it.
-# - Dogs against cats, hands, birds: the same commands on class folders; see `docs/TRANSFER.md`.
+# - Dogs against cats, hands, birds: the same commands on class folders; see `docs/transfer.md`.
 
 # %% part="end"

@@ -137,7 +137,7 @@ study = Study(
 # %% [markdown]
 # ## What to try next
 #
-# - Where CIFAR-100 is at hand, put the full mode's result beside those in README, "From scratch".
+# - Where CIFAR-100 is at hand, put the full mode's result beside those in `docs/results/baselines.md`.
 # - Put `vgg11_bn_small` and `vgg19_bn_small` beside it: where does more depth stop helping?
 # - `baselines compare` puts several runs onto one page.
 

@@ -2,7 +2,7 @@
 
 Command: dogbreed run --recipe cifar --folds 0 --data cifar10-jpeg.zip --weights WEIGHTS --run-dir runs/cifar
 Cost: 1 min 53 s for fold 0 on an H200 that other trainings shared (2026-11-20).
-Score: fold 0 (2,400 images): log loss 0.3517, accuracy 0.8746; docs/TRANSFER.md has the alternatives that were
+Score: fold 0 (2,400 images): log loss 0.3517, accuracy 0.8746; docs/results/transfer.md has the alternatives that were
 measured. The data are class folders, so a run prints its score on test/ at the end.
 """
 

@@ -6,8 +6,8 @@ Cost: 2 min 30 s a fold, five folds side by side on one H200 with 16 cores that 
 Score: five folds: log loss 0.2834 +- 0.0054, accuracy 0.9103 +- 0.0052 (probe on the same backbone: 0.2948, 0.9073).
 
 These weights have seen such photos: four times the rate with mixup, CutMix, smoothing, medium augmentation and trained
-batch norms scored 0.3042 instead of 0.2898 on fold 0 (docs/GPU.md). What is kept lies about half of the way between
-start and end.
+batch norms scored 0.3042 instead of 0.2898 on fold 0 (docs/results/competition.md). What is kept lies about
+half of the way between start and end.
 """
 
 from competition.config import TrainConfig

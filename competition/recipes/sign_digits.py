@@ -1,7 +1,7 @@
 """Sign language digits by fine-tuning: photos unlike ImageNet's, so every layer moves, at a higher rate than for dogs.
 
 Command: dogbreed run --recipe sign_digits --folds 0 --data DATA --weights WEIGHTS --run-dir runs/sign_digits
-Cost: see docs/TRANSFER.md, with the alternatives that were measured.
+Cost: see docs/results/transfer.md, with the alternatives that were measured.
 Score: see the same page; the data are class folders, so the score on test/ is printed at the end.
 """
 

@@ -1,4 +1,4 @@
-"""How cost grows with the number of photos: writes ``docs/SCALING.md`` from measurements at four sizes.
+"""How cost grows with the number of photos: writes ``docs/results/scaling.md`` from measurements at four sizes.
 
     python -m tests.benchmarks.scaling --data DATA --weights WEIGHTS
 
@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "SCALING.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "scaling.md")
     parser.add_argument("--figures", type=Path, default=ROOT / "runs" / "bench" / "scaling.json")
     parser.add_argument("--again", action="store_true", help="measure everything afresh")
     asked = parser.parse_args()
