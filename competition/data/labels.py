@@ -120,7 +120,7 @@ def absent_photos(
     """
     first = ", ".join(shown(name) for name in absent[:3])
     told = f"{labels}: {len(absent):,} ids have no photo in {train.name}/ (first: {first})"
-    without_zeros = {photo.id.lstrip("0") for photo in photos if photo.id.startswith("0")}
+    without_zeros = {photo.id.lstrip("0") or "0" for photo in photos if photo.id.startswith("0")}
     if not photos:
         kinds = ", ".join(dict.fromkeys(item.reason for item in others)) or "it is empty"
         return f"{told}: {train.name}/ holds no photo at all ({kinds})"

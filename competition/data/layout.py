@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from competition import environment
 from competition.console import say, warn
-from competition.data import archive, arrange, listing, locate, names, stanford
+from competition.data import archive, arrange, listing, locate, names
+from competition.data.class_folders import NO_TEST, breeds_of, known, photos_in, read_class_folders, test_photos
 from competition.data.competition_data import CompetitionData, Photo
 from competition.data.kinds import kind_of_file, readable
-from competition.data.labels import absent_photos, read_labels, sample_ids
+from competition.data.labels import absent_photos, read_labels
 from competition.errors import DataError
 
 __all__ = ["CompetitionData", "Photo", "load_data", "load_photos", "load_to_predict"]
 
-_NO_TEST = "there is no test/: cross-validation only, no submission"
 _DATA_ADVICE = "join them with --set merge_classes=true (or =FILE.csv with the columns from,to)"
 
 
@@ -128,13 +128,15 @@ def _with_leftovers(data: CompetitionData, places: locate.Places, top: Path) -> 
     parts = [place for place in (places.train, places.valid, places.test) if place is not None]
     if data.layout == "photos":
         parts = [places.test if places.test is not None else places.root]
+        used.add(places.root / archive.MARKER)
     elif data.layout == "Kaggle layout":
         parts = [place for place in (places.train, places.test) if place is not None]
     found = list(data.left_out)
+    named = {file.name for file in found}
     for part in parts:
-        found += listing.left_out(part, used, places.root)
+        found += [file for file in listing.left_out(part, used, places.root) if file.name not in named]
     if data.layout != "photos":
-        found += _at_the_top(places, parts, used)
+        found += [file for file in _at_the_top(places, parts, used) if file.name not in named]
     found += [listing.LeftOut(name, listing.HIDDEN) for name in archive.left_packed(top)]
     return dataclasses.replace(data, left_out=tuple(found), notes=(*data.notes, *listing.told(found)))
 
@@ -142,7 +144,9 @@ def _with_leftovers(data: CompetitionData, places: locate.Places, top: Path) -> 
 def _at_the_top(places: locate.Places, parts: Sequence[Path], used: set[Path]) -> list[listing.LeftOut]:
     """Photos that lie loose in the data's folder, and the folders in it that are no part of the layout."""
     if places.train is None:
-        return listing.left_out(places.root, used, places.root)
+        known = [places.root / archive.MARKER, *([places.boxes] if places.boxes is not None else [])]
+        lists = places.root.glob("*_list.mat") if places.lists == places.root else ()
+        return listing.left_out(places.root, {*used, *known, *lists}, places.root)
     loose = [path for path in listing.photo_files(places.root) if path not in used]
     found = [listing.LeftOut(names.shown(path.name), listing.MISPLACED) for path in loose]
     for folder in listing.subfolders(places.root):
@@ -154,7 +158,7 @@ def _at_the_top(places: locate.Places, parts: Sequence[Path], used: set[Path]) -
 def _read(source: Path, places: locate.Places) -> CompetitionData:
     if places.labels is not None:
         return _read_kaggle(source, places)
-    return _read_class_folders(source, places)
+    return read_class_folders(source, places)
 
 
 def _read_kaggle(source: Path, places: locate.Places) -> CompetitionData:
@@ -166,7 +170,7 @@ def _read_kaggle(source: Path, places: locate.Places) -> CompetitionData:
             "photos into train/"
         )
     breeds = read_labels(places.labels)
-    photos = _photos_in(places.train)
+    photos = photos_in(places.train)
     files = names.files_of_ids(breeds, [photo.path.name for photo in photos], places.train.name)
     absent = [name for name in breeds if name not in files]
     if absent:
@@ -179,153 +183,20 @@ def _read_kaggle(source: Path, places: locate.Places) -> CompetitionData:
     if unlabelled:
         first = ", ".join(names.shown(photo.id) for photo in unlabelled[:3])
         notes = (f"{len(unlabelled):,} photos in train/ have no row in {places.labels.name}, left out: {first}",)
-    return _made(source, places, "Kaggle layout", train, unlabelled, notes)
-
-
-def _made(
-    source: Path,
-    places: locate.Places,
-    layout: str,
-    train: tuple[Photo, ...],
-    unlabelled: tuple[Photo, ...] = (),
-    notes: tuple[str, ...] = (),
-) -> CompetitionData:
-    """Add the test photos and the classes."""
-    test = _test_photos(places) if places.test is not None else ()
-    notes = notes if places.test is not None else (*notes, _NO_TEST)
-    classes = tuple(sorted({str(photo.breed) for photo in train}))
-    if len(classes) < 2:
-        raise DataError(f"{source} has photos of {len(classes)} breed(s): at least 2 are needed")
-    test = tuple(_known(photo, classes) for photo in test)
+    classes = breeds_of(train, source)
+    test = tuple(known(photo, classes) for photo in (test_photos(places) if places.test is not None else ()))
+    notes = notes if places.test is not None else (*notes, NO_TEST)
     return CompetitionData(
-        places.root, source, layout, train, test, classes, places.sample_submission, unlabelled, notes
+        places.root, source, "Kaggle layout", train, test, classes, places.sample_submission, unlabelled, notes
     )
-
-
-def _known(photo: Photo, classes: Sequence[str]) -> Photo:
-    """A folder inside test/ tells the breed only where it is called like one (Keras users keep test/unknown/)."""
-    return photo if photo.breed in classes else dataclasses.replace(photo, breed=None)
-
-
-def _test_photos(places: locate.Places) -> tuple[Photo, ...]:
-    """The photos of test/, called as sample_submission.csv calls them where it means them in another spelling."""
-    assert places.test is not None
-    photos = _photos_in(places.test, deep=True)
-    listed = sample_ids(places.sample_submission) if places.sample_submission is not None else ()
-    if set(listed) <= {photo.id for photo in photos}:
-        return photos
-    files = names.files_of_ids(listed, [photo.path.name for photo in photos], places.test.name)
-    called = {place: name for name, place in files.items()}
-    renamed = (dataclasses.replace(photo, id=called.get(place, photo.id)) for place, photo in enumerate(photos))
-    return tuple(sorted(renamed, key=lambda photo: photo.id))
-
-
-def _photos_in(folder: Path, deep: bool = False) -> tuple[Photo, ...]:
-    """Photos directly in a folder by id; with ``deep`` also one folder down."""
-    photos = [Photo(names.photo_id(path.name), path) for path in listing.photo_files(folder)]
-    for inner in listing.subfolders(folder) if deep else ():
-        photos += [Photo(names.photo_id(path.name), path, inner.name) for path in listing.photo_files(inner)]
-    return tuple(sorted(photos, key=lambda photo: photo.id))
-
-
-def _read_class_folders(source: Path, places: locate.Places) -> CompetitionData:
-    """Class folders in train/ (and valid/), or at the top; valid/ joins train, since folds are made here."""
-    tops = [("train", places.train), ("valid", places.valid)] if places.train is not None else [("train", places.root)]
-    found: list[tuple[str, Photo]] = []
-    notes: tuple[str, ...] = ()
-    for split, top in tops:
-        for inner in listing.subfolders(top) if top is not None else []:
-            photos = [(split, photo) for photo in _in_class(inner)]
-            found += photos
-            notes += () if photos else (f"the folder {names.shown(inner.name)}/ holds no photo: no such breed",)
-    if not found:
-        raise DataError(_nothing_found(source, places))
-    in_test = [("test", photo) for photo in (_photos_in(places.test, deep=True) if places.test is not None else ())]
-    left: list[listing.LeftOut] = []
-    if places.lists is not None:
-        found, in_test, left = _as_listed(found, places.lists)
-        notes += (f"train_list and test_list: {len(found):,} photos train, {len(in_test):,} test",)
-    renamed = _unique_ids(found + in_test)
-    data = _made(source, dataclasses.replace(places, test=None), "class folders", tuple(renamed[: len(found)]))
-    train = tuple(sorted(data.train, key=lambda photo: photo.id))
-    test = tuple(sorted((_known(photo, data.classes) for photo in renamed[len(found) :]), key=lambda photo: photo.id))
-    if any(split == "valid" for split, _ in found):
-        notes = ("valid/ joins train/: folds are made from both", *notes)
-    notes = (*(() if in_test else (_NO_TEST,)), *notes, *_strange_folders(in_test, data.classes))
-    return dataclasses.replace(data, train=train, test=test, notes=notes, left_out=tuple(left), boxes=places.boxes)
-
-
-def _in_class(folder: Path) -> list[Photo]:
-    return [Photo(names.photo_id(path.name), path, folder.name) for path in listing.photo_files(folder)]
-
-
-def _strange_folders(in_test: Iterable[tuple[str, Photo]], classes: Sequence[str]) -> tuple[str, ...]:
-    """Say which folders of test/ are called like no breed: their photos count for no score."""
-    known = {names.spelling(name) for name in classes}  # those that differ in spelling are told apart from these
-    strange = [photo.breed for _, photo in in_test if photo.breed and names.spelling(photo.breed) not in known]
-    if not strange:
-        return ()
-    first = ", ".join(names.shown(name) for name in sorted(set(strange))[:3])
-    return (f"{len(strange):,} photos in test/ lie in folders that are called like no breed of train/: {first}",)
-
-
-def _as_listed(
-    found: Sequence[tuple[str, Photo]], lists: Path
-) -> tuple[list[tuple[str, Photo]], list[tuple[str, Photo]], list[listing.LeftOut]]:
-    """Photos of train and of test as lists say, and those that are in neither.
-
-    Raises:
-        DataError: the lists name none of the photos that are here.
-    """
-    train, test = stanford.read_split(lists)
-    at = [(f"{photo.path.parent.name}/{photo.path.name}", photo) for _, photo in found]
-    chosen = [("train", photo) for key, photo in at if key in train]
-    held = [("test", photo) for key, photo in at if key in test]
-    if not chosen:
-        raise DataError(f"{lists}: train_list names none of the photos here (it begins with {min(train)}): remove it")
-    absent = (train | test) - {key for key, _ in at}
-    left = [listing.LeftOut(names.shown(key), "in neither of the lists") for key, _ in at if key not in train | test]
-    left += [listing.LeftOut(key, "in a list, without a photo") for key in sorted(absent)]
-    return chosen, held, left
-
-
-def _nothing_found(source: Path, places: locate.Places) -> str:
-    """What to do about data without labels and without class folders; where photos lie is named."""
-    top = places.train if places.train is not None else places.root
-    loose = listing.photo_files(top)
-    deeper = [names.shown(path.name) for path in locate.bearing_photos(listing.subfolders(top))]
-    where = ""
-    if loose:
-        where = f"{len(loose):,} photos lie directly in {top.name}/, where nothing says their breed; "
-    elif deeper:
-        where = f"photos lie deeper, in {', '.join(deeper[:3])}: give the folder whose folders are the breeds; "
-    return (
-        f"{names.shown(source)} holds neither labels.csv with train/ nor class folders with photos: {where}"
-        "give the archive as downloaded from Kaggle, its folder, or a folder with one folder per breed"
-    )
-
-
-def _unique_ids(found: list[tuple[str, Photo]]) -> list[Photo]:
-    """File names where they are unique, else breed and name, else split, breed and name."""
-
-    def named(*parts: str | None) -> str:
-        return "_".join(part.replace(" ", "_") for part in parts if part)
-
-    attempts = (
-        [photo.id for _, photo in found],
-        [named(photo.breed, photo.id) for _, photo in found],
-        [named(split, photo.breed, photo.id) for split, photo in found],
-    )
-    ids = next((attempt for attempt in attempts if len(set(attempt)) == len(attempt)), attempts[-1])
-    return [dataclasses.replace(photo, id=name) for name, (_, photo) in zip(ids, found, strict=True)]
 
 
 def _read_test_only(source: Path, places: locate.Places) -> CompetitionData:
     if places.test is not None:
-        photos = _test_photos(places)
+        photos = test_photos(places)
     else:
-        loose = _photos_in(places.root)
-        photos = loose or (_photos_in(places.root, deep=True) if places.train is None else ())
+        loose = photos_in(places.root)
+        photos = loose or (photos_in(places.root, deep=True) if places.train is None else ())
     if not photos:
         raise DataError(f"{names.shown(source)} holds no photos to predict: put them in test/ or at the top")
     unknown = tuple(dataclasses.replace(photo, breed=None) for photo in photos)

@@ -52,24 +52,32 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def left_out(folder: Path, used: Collection[Path], root: Path) -> list[LeftOut]:
-    """Every file below a folder that is not among ``used``, with the reason; a hidden folder counts as one."""
-    return [LeftOut(_relative(path, root), _reason(path)) for path in _walk(folder, _DEPTH) if path not in used]
+    """Every file below a folder that is not among ``used``, with the reason; a hidden folder counts as one.
+
+    Args:
+        folder: where to look.
+        used: files that are used, and folders that are known for something else.
+        root: names are relative to it.
+    """
+    return [LeftOut(_relative(path, root), _reason(path)) for path in _walk(folder, used, _DEPTH)]
 
 
 def whole_folder(folder: Path, root: Path) -> list[LeftOut]:
     """Every visible file below a folder that nobody looks at."""
-    return [LeftOut(_relative(path, root), UNUSED) for path in _walk(folder, _DEPTH) if not is_hidden(path.name)]
+    return [LeftOut(_relative(path, root), UNUSED) for path in _walk(folder, (), _DEPTH) if not is_hidden(path.name)]
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
+def _walk(folder: Path, used: Collection[Path], depth: int) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         inside = sorted(entries, key=lambda entry: entry.name)
     for entry in inside:
-        if entry.is_dir() and not is_hidden(entry.name):
-            if depth:
-                yield from _walk(folder / entry.name, depth - 1)
-        else:
-            yield folder / entry.name
+        path = folder / entry.name
+        if path in used:
+            continue
+        if not entry.is_dir() or is_hidden(entry.name):
+            yield path
+        elif depth:
+            yield from _walk(path, used, depth - 1)
 
 
 def _reason(path: Path) -> str:
