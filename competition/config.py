@@ -14,6 +14,8 @@ from competition.files import as_tuples, digest_of
 from competition.types import view
 
 DEFAULT_STRENGTHS = (3.0, 1.5, 0.8, 0.4, 0.2, 0.1, 0.05, 0.025, 0.012, 0.006, 0.003, 0.001)
+_SWITCHES = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
+_LATER_KEYS = {"merge_classes": "", "crop_to_boxes": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,9 @@ class Config:
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; folds are spread over ``all`` GPUs
             or over a list (``cuda:0,cuda:1``).
         workers: processes that read photos; -1 chooses by the number of cores.
+        merge_classes: ``true`` joins breeds that differ only in capitals, blanks, hyphens, underscores or accents; or
+            the path of a CSV with the columns ``from`` and ``to``.
+        crop_to_boxes: cut each photo to the box round its dogs, where people drew one (Stanford Dogs' ``Annotation/``).
 
     Raises:
         UsageError: a value is impossible.
@@ -37,8 +42,13 @@ class Config:
     n_folds: int = 5
     device: str = "auto"
     workers: int = -1
+    merge_classes: str = ""
+    crop_to_boxes: bool = False
 
     def __post_init__(self) -> None:
+        folded = self.merge_classes.casefold()
+        if folded in _SWITCHES:
+            object.__setattr__(self, "merge_classes", "true" if _SWITCHES[folded] else "")
         self._require(self.n_folds >= 2, "n_folds", "at least 2")
         self._require(self.seed >= 0, "seed", "0 or more")
 
@@ -85,6 +95,8 @@ class Config:
     def digest(self) -> str:
         """Digest of the values that decide the result; where and with how many workers it runs does not count."""
         values = {key: value for key, value in self.to_dict().items() if key not in ("device", "workers", "name")}
+        # They came later: a configuration that leaves them as they were is still the same.
+        values = {key: value for key, value in values.items() if key not in _LATER_KEYS or value != _LATER_KEYS[key]}
         return digest_of({"type": type(self).__name__, **values})
 
 
@@ -105,8 +117,8 @@ def _parse(key: str, text: str, kind: Any) -> Any:
     if origin is tuple:
         return tuple(_parse(key, part.strip(), arguments[0]) for part in text.split(",") if part.strip())
     if kind is bool:
-        if text.casefold() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-            return text.casefold() in ("true", "yes", "on", "1")
+        if text.casefold() in _SWITCHES:
+            return _SWITCHES[text.casefold()]
         raise UsageError(f"{key}={text}: expected true or false")
     if kind in (int, float):
         try:

@@ -80,8 +80,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    r"""Write ``text`` as UTF-8 to ``path`` atomically; a file's name in it that is none appears as ``\udce9``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -186,25 +186,42 @@ def digest_of_file(path: Path) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Neutralise a cell that a spreadsheet would run as a formula, by a leading apostrophe (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """Neutralise a cell that a spreadsheet would run as a formula, by a leading apostrophe (OWASP, CSV injection).
+
+    A text that looks like a neutralised one gets another apostrophe, so that ``text_of_cell`` gives back every text.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA_STARTS) else text
 
 
 def text_of_cell(cell: str) -> str:
     """Take back what ``csv_cell`` did."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
 
 
-def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a CSV atomically: UTF-8, newline-terminated, minimal quoting, cells from data made harmless."""
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]], *, harmless: bool = True) -> None:
+    """Write a CSV atomically: UTF-8, newline-terminated, minimal quoting.
+
+    Args:
+        path: the file.
+        header: names of the columns.
+        rows: the cells.
+        harmless: make cells harmless to spreadsheets (``csv_cell``); False for files in Kaggle's own form, which other
+            programs read as they stand.
+    """
+    table = ([csv_cell(cell) if isinstance(cell, str) and harmless else cell for cell in row] for row in rows)
+    lines = [csv_line(row) for row in (list(header), *table)]
+    # Names of files may be no UTF-8: their bytes go through as they are.
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+
+
+def csv_line(row: Iterable[Any]) -> str:
+    """A CSV row without its end; line breaks inside cells are quoted, whatever the version of Python."""
     import csv
     import io
 
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(list(header))
-    writer.writerows([csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    write_text(path, buffer.getvalue())
+    csv.writer(buffer, lineterminator="\r\n").writerow(row)
+    return buffer.getvalue()[:-2]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

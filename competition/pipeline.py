@@ -18,8 +18,11 @@ import numpy as np
 from competition import recipes
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import duration, say, warn
+from competition.data.arrange import arranged
 from competition.data.audit import audit
+from competition.data.decode import read_photo
 from competition.data.layout import CompetitionData, Photo, load_data
+from competition.data.names import require_text
 from competition.data.sample import draw_sample
 from competition.environment import cache_folder
 from competition.errors import DataError, ResumeError
@@ -75,7 +78,7 @@ def run(
     """
     begun = time.monotonic()
     found = recipes.recipe(config) if isinstance(config, str) else config
-    loaded = data if isinstance(data, CompetitionData) else load_data(data)
+    loaded = arranged(data if isinstance(data, CompetitionData) else load_data(data), found)
     if relabel is not None:
         loaded = relabelled(loaded, relabel)
     folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
@@ -187,13 +190,18 @@ def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
 
 
 def predict(
-    run_dir: Path | str, data: Path | str | None, out: Path | str, *, weights: Path | str | None = None
+    run_dir: Path | str,
+    data: Path | str | CompetitionData | None,
+    out: Path | str,
+    *,
+    weights: Path | str | None = None,
 ) -> SubmissionReport:
     """Predict photos that were not part of the run, by all its folds' models, and write a submission.
 
     Args:
         run_dir: a finished run.
-        data: folder or archive with ``test/`` and, if present, ``sample_submission.csv``; labels are not needed.
+        data: folder or archive with ``test/`` and, if present, ``sample_submission.csv``, or loose photos; labels are
+            not needed.
         out: the CSV to write.
         weights: the folder of weights that the run was made with (probe runs keep heads only).
 
@@ -202,21 +210,46 @@ def predict(
         SubmissionError: the photos do not fit ``sample_submission.csv``.
     """
     folder = RunDir(Path(run_dir))
+    _require_finished(folder)
+    loaded = data if isinstance(data, CompetitionData) else load_data(data, need_labels=False)
+    require_text("photos have names", (photo.id for photo in loaded.test))
+    test = _predicted(folder, loaded, weights)
+    # Without labels the data name no breeds: the columns are then the run's, unless a sample_submission.csv says more.
+    return write_submission(test, dataclasses.replace(loaded, classes=test.classes), Path(out))
+
+
+def predict_photos(run_dir: Path | str, photos: CompetitionData, *, weights: Path | str | None = None) -> Predictions:
+    """Probabilities of photos that were not part of the run, by all its folds' models; nothing is written.
+
+    Raises:
+        ResumeError: no finished run, or other weights.
+        PhotoError: a photo cannot be read.
+    """
+    folder = RunDir(Path(run_dir))
+    _require_finished(folder)
+    if len(photos.test) == 1:
+        read_photo(photos.test[0].path)  # the only photo: nothing is left to predict where it cannot be read
+    return _predicted(folder, photos, weights)
+
+
+def _require_finished(run: RunDir) -> None:
+    stored_config(run)
+    if not (run / "metrics.json").is_file():
+        raise ResumeError(f"{run.path} is not finished: start the same 'dogbreed run' again")
+
+
+def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | None) -> Predictions:
+    """Calibrated mean of the folds for the photos of ``loaded.test``; unreadable ones get the class prior."""
     config = stored_config(folder)
-    if not (folder / "metrics.json").is_file():
-        raise ResumeError(f"{folder.path} is not finished: start the same 'dogbreed run' again")
     temperature = float(read_json(folder / "metrics.json")["temperature"])
-    loaded = load_data(data, need_labels=False)
     looked = audit(dataclasses.replace(loaded, train=()), config.workers)
     for _, name, reason in looked.unreadable:
         warn(f"test photo {name}: {reason}; its row gets the class prior")
     photos = [photo for photo in loaded.test if photo.id not in looked.unreadable_test]
     if not photos:
-        raise DataError(f"{loaded.source} holds no photo that can be read: it needs a folder test/ with photos")
+        raise DataError(f"{loaded.source} holds no photo that can be read: give photos, or a folder test/ with photos")
     raw = _predict_folds(folder, _on_this_machine(config), photos, weights)
-    test = _filled(mean_of_folds(raw, temperature), loaded, folder)
-    # Without labels the data name no breeds: the columns are then the run's, unless a sample_submission.csv says more.
-    return write_submission(test, dataclasses.replace(loaded, classes=test.classes), Path(out))
+    return _filled(mean_of_folds(raw, temperature), loaded, folder)
 
 
 def _filled(test: Predictions, loaded: CompetitionData, run: RunDir) -> Predictions:

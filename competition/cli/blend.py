@@ -30,7 +30,7 @@ def blend(
     from competition.data.layout import load_data
     from competition.prediction.blend_run import blend_runs
 
-    competition = load_data(data)
+    competition = load_data(data, like=runs[0])
     found, report = blend_runs(list(runs), competition, out, method, common=common)
     print_study(found)
     if report is None:

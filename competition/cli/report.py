@@ -29,7 +29,7 @@ def report(
 
     folder = RunDir(run)
     _ = folder.config  # says in one line that this is no run, before the data are searched
-    loaded = load_data(data)
+    loaded = load_data(data, like=run)
     loaded = loaded if relabel is None else relabelled(loaded, relabel)
     drawn = None if maps is False else run_maps(folder, loaded, weights, backbone, needed=maps is True)
     print(write_run_report(folder, loaded, run_features(folder, loaded, weights), drawn))

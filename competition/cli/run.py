@@ -52,17 +52,45 @@ def run(
 
 def predict(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option("--out", help="The CSV to write.")],
-    data: Data = None,
+    photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO...]", help="Photos to look at.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Photo (repeat for more), folder or archive; else as for 'run'."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="CSV to write; without it the best breeds are printed.")
+    ] = None,
+    heat_map: Annotated[
+        Path | None, typer.Option("--map", help="PNG: what speaks for the breed, of one photo.")
+    ] = None,
     weights: Weights = None,
 ) -> None:
-    """Predict photos that were not part of a run: a folder or archive with test/, labels not needed."""
+    """Predict photos that were not part of a run: one photo, several, or a folder or archive; labels not needed."""
     from competition import pipeline
+    from competition.data.layout import load_to_predict
+    from competition.errors import UsageError
+    from competition.explain.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
 
-    report = pipeline.predict(run_dir, data, out, weights=weights)
-    print(f"{out}: {report.rows:,} rows, valid")
-    for note in (*report.notes, *report.warnings):
-        print(f"note: {note}")
+    loaded = load_to_predict([*(data or ()), *(photos or ())])
+    if heat_map is not None and len(loaded.test) != 1:
+        raise UsageError(
+            f"--map draws one photo, not {len(loaded.test):,}: 'dogbreed explain RUN PHOTO...' draws several"
+        )
+    if out is not None:
+        report = pipeline.predict(run_dir, loaded, out, weights=weights)
+        print(f"{out}: {report.rows:,} rows, valid")
+        for note in (*report.notes, *report.warnings):
+            print(f"note: {note}")
+    if out is None or heat_map is not None:
+        if len(loaded.test) > MOST_PHOTOS:
+            raise UsageError(f"{len(loaded.test):,} photos are too many to print: name a file with --out FILE.csv")
+        predicted = pipeline.predict_photos(run_dir, loaded, weights=weights)
+        print("\n".join(best_lines(predicted)))
+    if heat_map is not None:
+        from competition.explain.run_backend import open_backend
+
+        backend = open_backend(run_dir, weights=weights)
+        print(write_heat_map(backend, loaded.test[0].path, predicted, heat_map))
 
 
 def demo(

@@ -68,7 +68,7 @@ def tta(
 
     folder = RunDir(run)
     _ = folder.config  # says in one line that this is no run, before the data are searched
-    choice = merge_run(folder, load_data(data)).choice
+    choice = merge_run(folder, load_data(data, like=run)).choice
     print("log loss  worse than best by  accuracy  method            views")
     for row in choice.table:
         worse = f"{row.excess:.4f} +- {row.standard_error:.4f}"

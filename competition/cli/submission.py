@@ -80,7 +80,7 @@ def record_(
     """Add a submission to the ledger."""
     from competition.data.layout import load_data
 
-    record(file, run, load_data(data), ledger, note)
+    record(file, run, load_data(data, like=run), ledger, note)
 
 
 @app.command()
@@ -156,7 +156,7 @@ def doctor(
     from competition.prediction.run_features import cached_features
     from competition.training.tracking import RunDir
 
-    competition = load_data(data)
+    competition = load_data(data, like=run)
     features = cached_features(RunDir(run), competition, weights)
     found = examine(file, run, competition, ledger=Ledger(ledger), features=features)
     if as_json:

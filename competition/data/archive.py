@@ -6,6 +6,7 @@ marker is whole, whatever happened before.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import stat
@@ -19,9 +20,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from competition.console import progress, say
+from competition.data.kinds import kind_of_file
+from competition.data.names import shown
 from competition.data.storage import only_one, require_space
 from competition.errors import DataError
-from competition.files import digest_of, explain_disk_errors, write_json
+from competition.files import digest_of, explain_disk_errors, read_json, write_json
 
 MARKER = ".dogbreed-complete.json"
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -32,16 +35,22 @@ MAX_RATIO = 100.0
 RATIO_MATTERS_FROM = 64 * 1024**2
 _CHUNK = 1024 * 1024
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+_MOST_NAMED = 1000  # files left packed that the marker names
+_UTF8_FLAG = 0x800
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive: its harmless relative name, its size in bytes and how to read it."""
+    """One file of an archive: its harmless relative name, its size in bytes and how to read it.
+
+    ``clutter`` is what another system left beside a user's files: it stays packed, and is named in the marker.
+    """
 
     name: PurePosixPath
     size: int
     open: Callable[[], IO[bytes]]
+    clutter: bool = False
 
 
 def is_archive(path: Path) -> bool:
@@ -72,6 +81,12 @@ def extract(archive: Path, under: Path) -> Path:
     return folder
 
 
+def left_packed(folder: Path) -> tuple[str, ...]:
+    """The files of an archive that were not unpacked into ``folder``: what other systems leave beside the user's."""
+    marker = folder / MARKER
+    return tuple(map(str, read_json(marker).get("left_packed", ()))) if marker.is_file() else ()
+
+
 def _stem(archive: Path) -> str:
     suffix = max((end for end in SUFFIXES if archive.name.casefold().endswith(end)), key=len, default="")
     return archive.name[: len(archive.name) - len(suffix)] or "archive"
@@ -94,9 +109,39 @@ def _opened(archive: Path) -> Iterator[tuple[list[Member], str]]:
         elif archive.open("rb").read(4) == b"PK\x03\x04":
             raise DataError(f"{archive} is only part of a zip (its end is missing): download it again")
         else:
-            raise DataError(f"{archive} is neither a zip nor a tar, or only part of one: download it again")
+            raise DataError(_no_archive(archive))
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{archive} holds a file whose name is not in UTF-8 ({error.object!r}) though it says so: unpack it "
+            "yourself, rename it, give the folder"
+        ) from error
     except _DAMAGE as error:
         raise DataError(f"{archive} is damaged or incomplete ({error}): download it again") from error
+
+
+def _no_archive(path: Path) -> str:
+    """What a file that was taken for an archive seems to be."""
+    kind = kind_of_file(path)
+    if kind:
+        return f"{path} is {kind}, neither a zip nor a tar: give the archive as downloaded from Kaggle, or its folder"
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return f"{path} is a web page, neither a zip nor a tar (a download without login?): download it again"
+    if path.suffix.casefold() in (".csv", ".txt", ".json"):
+        return f"{path} is a table, not the data: give the folder that it lies in, with train/ and test/"
+    if is_archive(path):
+        return f"{path} is neither a zip nor a tar, or only part of one: download it again"
+    return f"{path} is neither a zip nor a tar, and no photo: give the archive as downloaded from Kaggle, or its folder"
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The member's name; zips of many tools hold UTF-8 without saying so, which then reads as code page 437."""
+    if info.flag_bits & _UTF8_FLAG or info.filename.isascii():
+        return info.filename
+    with contextlib.suppress(UnicodeError):
+        return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
 
 
 def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> tuple[list[Member], str]:
@@ -112,7 +157,7 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> tuple[list[Member], 
         return lambda: zipped.open(info)
 
     files = [info for info in infos if not info.is_dir()]
-    named = ((info.filename, info.file_size, opener(info)) for info in files)
+    named = ((_zip_name(info), info.file_size, opener(info)) for info in files)
     members = _checked(archive, named)
     # The central directory holds every member's CRC: the digest identifies the content without reading it.
     return members, digest_of([[info.filename, info.file_size, info.CRC] for info in files])
@@ -156,16 +201,17 @@ def _checked(archive: Path, files: Iterable[tuple[str, int, Callable[[], IO[byte
         if total > RATIO_MATTERS_FROM and total > MAX_RATIO * packed:
             raise DataError(f"{archive} is refused: it unpacks to over {MAX_RATIO:.0f} times its size, like a zip bomb")
         if any(part in _CLUTTER or part.startswith("._") for part in safe.parts):
+            members.append(Member(safe, 0, open_member, clutter=True))
             continue
         if safe in seen:
             raise DataError(f"{archive} is refused: it holds '{_shown(name)}' twice")
         seen.add(safe)
         members.append(Member(safe, size, open_member))
     for member in members:
-        inside = next((parent for parent in member.name.parents if parent in seen), None)
+        inside = next((parent for parent in member.name.parents if parent in seen and not member.clutter), None)
         if inside is not None:
             raise DataError(f"{archive} is refused: '{inside}' is both a file and a folder in it")
-    if not members:
+    if all(member.clutter for member in members):
         raise DataError(f"{archive} holds no files")
     return members
 
@@ -191,17 +237,20 @@ def _shown(name: str) -> str:
 
 def _unpack(archive: Path, members: list[Member], folder: Path) -> None:
     """Write all members into a temporary folder, mark it complete, rename it."""
+    packed = [str(member.name) for member in members if member.clutter]
+    members = [member for member in members if not member.clutter]
     total = sum(member.size for member in members)
     partial = folder.parent / f".{folder.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # a process that was killed left it; the lock says nobody writes there
     require_space(folder.parent, total, f"unpack {archive.name}")
-    say(f"unpacking {archive} ({len(members):,} files, {total / 1e6:,.0f} MB) to {folder}")
+    facts = {"archive": archive.name, "files": len(members), "bytes": total, "left_packed": packed[:_MOST_NAMED]}
+    say(f"unpacking {shown(archive)} ({len(members):,} files, {total / 1e6:,.0f} MB) to {folder}")
     try:
         with progress("unpacking", len(members), "files") as ticker:
             for member in members:
                 _write(member, partial / member.name)
                 ticker.advance()
-        write_json(partial / MARKER, {"archive": archive.name, "files": len(members), "bytes": total})
+        write_json(partial / MARKER, facts)
         shutil.rmtree(folder, ignore_errors=True)  # without the marker it is no whole extraction
         partial.rename(folder)
     finally:

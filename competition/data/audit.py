@@ -11,17 +11,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from competition.console import progress
+from competition.data.arrange import spelling_notes
 from competition.data.audit_report import AuditReport, DuplicatePair
 from competition.data.decode import decode_photo, read_content
 from competition.data.labels import read_csv
 from competition.data.layout import CompetitionData, Photo
+from competition.data.names import shown
 from competition.data.similar import THUMBNAIL, Candidates, find_candidates
 from competition.data.workers import map_in_order
 from competition.errors import DataError, PhotoError
@@ -72,8 +73,9 @@ def audit(data: CompetitionData, workers: int = -1, features: np.ndarray | None 
     if dropped:
         problems += (f"{dropped:,} further pairs of photos look alike and were not compared closely",)
     return AuditReport(
-        unreadable, problems, tuple(pairs), len(data.train), len(data.test), data.digest, time.monotonic() - begun
-    )
+        unreadable, problems, tuple(pairs), len(data.train), len(data.test), data.digest, time.monotonic() - begun,
+        tuple((file.name, file.reason) for file in data.left_out),
+    )  # fmt: skip
 
 
 def _look(path: Path) -> _Look:
@@ -88,7 +90,7 @@ def _look(path: Path) -> _Look:
 
 def _told(reason: str, path: Path) -> str:
     """The reason with the file's name instead of its whole path, which is the reader's own machine."""
-    return reason.replace(str(path), path.name)
+    return shown(reason.replace(str(path), path.name))
 
 
 Found = tuple[int, int, str, int, float, bool, int]  # first, second, kind, distance, correlation, mirrored, matches
@@ -191,9 +193,7 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 def _problems(data: CompetitionData) -> tuple[str, ...]:
     """Sentences on labels and lists: what the layout noted, breeds spelt in two ways, ids without photo."""
     problems = list(data.notes)
-    for one, other in combinations(_spelt_alike(data.classes), 2):
-        if _folded(one) == _folded(other):
-            problems.append(f"the breeds '{one}' and '{other}' differ only in spelling: are they one?")
+    problems += spelling_notes(data, "are they one?")
     counts = Counter(photo.breed for photo in data.train)
     single = sorted(str(breed) for breed, count in counts.items() if count == 1)
     if single:
@@ -201,15 +201,6 @@ def _problems(data: CompetitionData) -> tuple[str, ...]:
     if data.sample_submission is not None:
         problems += _against_sample(data, data.sample_submission)
     return tuple(problems)
-
-
-def _folded(breed: str) -> str:
-    return "".join(letter for letter in breed.casefold() if letter.isalnum())
-
-
-def _spelt_alike(classes: Sequence[str]) -> list[str]:
-    counts = Counter(map(_folded, classes))
-    return [breed for breed in classes if counts[_folded(breed)] > 1]
 
 
 def _against_sample(data: CompetitionData, path: Path) -> list[str]:

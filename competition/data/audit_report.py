@@ -72,6 +72,7 @@ class AuditReport:
         test_photos: test photos looked at.
         data_digest: digest of the data that were looked at.
         seconds: wall time it took.
+        left_out: (name, reason) of every file that is not used.
     """
 
     unreadable: tuple[tuple[str, str, str], ...] = ()
@@ -81,6 +82,7 @@ class AuditReport:
     test_photos: int = 0
     data_digest: str = ""
     seconds: float = 0.0
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def quarantined(self) -> frozenset[str]:
@@ -156,6 +158,8 @@ class AuditReport:
             yield [pair.kind, *ends, int(pair.conflict), pair.distance, round(pair.similarity, 4), detail]
         for problem in self.problems:
             yield ["problem", *[""] * 9, problem]
+        for name, reason in self.left_out:
+            yield ["left out", name, *[""] * 8, reason]
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -169,6 +173,7 @@ class AuditReport:
         try:
             stored["unreadable"] = tuple((split, name, reason) for split, name, reason in stored["unreadable"])
             stored["problems"] = tuple(stored["problems"])
+            stored["left_out"] = tuple(map(tuple, stored.get("left_out", ())))
             stored["pairs"] = tuple(DuplicatePair(**pair) for pair in stored["pairs"])
             return cls(**stored)
         except (TypeError, KeyError, ValueError) as error:

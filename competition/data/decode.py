@@ -20,7 +20,8 @@ from competition.data.jpeg import decode_plain, plain_size
 from competition.errors import PhotoError, StorageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp")
+SUFFIXES = (*_JPEG, ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 1024**2
 _ORIENTATION = 0x0112

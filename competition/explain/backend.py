@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from competition.data.names import wordnet
 from competition.errors import KitError, UsageError, nearest
 
 
@@ -210,9 +211,10 @@ def class_index(classes: Sequence[str], name: str | int) -> int:
         return name
     if name in classes:
         return list(classes).index(name)
-    folded = [_folded(item) for item in classes]
-    if _folded(name) in folded:
-        return folded.index(_folded(name))
+    for read in (_folded, lambda item: _folded(wordnet(item)[1])):  # as it is called, then without WordNet's number
+        folded = [read(item) for item in classes]
+        if read(name) in folded:
+            return folded.index(read(name))
     raise UsageError(f"'{name}' is not one of the {len(classes)} classes{nearest(name, classes)}")
 
 

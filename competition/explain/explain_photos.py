@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from competition.data.names import wordnet
 from competition.errors import UsageError, nearest
 from competition.explain import attribution, figures
 from competition.explain.backend import Target, class_index, class_target, contrast_target
@@ -150,7 +151,7 @@ def panels(found: Explained, row: int) -> list[list[Panel | None]]:
 
 
 def _plain(name: str) -> str:
-    return name.replace("_", " ")
+    return wordnet(name)[1].replace("_", " ")
 
 
 def explain_photos(backend: Backend, photos: Sequence[Path], output: Output, **options: Any) -> list[Path]:

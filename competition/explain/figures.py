@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from competition.data.names import wordnet
 from competition.errors import UsageError
 from competition.explain.overlays import as_uint8, in_colour
 from competition.files import atomic_path
@@ -241,5 +242,5 @@ def _name(axes: Axes, place: tuple[float, float], breed: str) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    text = breed.replace("_", " ").replace("$", r"\$")
+    text = wordnet(breed)[1].replace("_", " ").replace("$", r"\$")
     axes.text(*place, text, fontsize=8.5, ha="center", color=INK, fontweight="bold", path_effects=halo, zorder=3)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from competition import __version__
+from competition.data.names import wordnet
 from competition.files import write_text
 
 if TYPE_CHECKING:
@@ -89,8 +90,11 @@ def environment(folder: Path | None = None) -> Environment:
 
 
 def pretty(name: str) -> str:
-    """A breed's name as people write it: ``black-and-tan_coonhound`` becomes ``Black-and-tan coonhound``."""
-    text = name.replace("_", " ").strip()
+    """A breed's name as people write it: ``black-and-tan_coonhound`` becomes ``Black-and-tan coonhound``.
+
+    WordNet's number before it (``n02085620-Chihuahua``) is left out.
+    """
+    text = wordnet(name)[1].replace("_", " ").strip()
     return text[:1].upper() + text[1:]
 
 

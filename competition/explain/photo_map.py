@@ -59,7 +59,7 @@ def map_photos(
 
     folder = RunDir(run)
     _ = folder.config  # says in one line that this is no run, before the data are searched
-    loaded = load_data(data)
+    loaded = load_data(data, like=run)
     stored = run_features(folder, loaded, weights) if cached else None
     known = {photo.id: photo for photo in loaded.train}
     photos = [known[name] for name in stored[0]] if stored is not None else list(loaded.train)

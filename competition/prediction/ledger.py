@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.errors import DataError, UsageError
-from competition.files import digest_of_file, explain_disk_errors, write_csv
+from competition.files import digest_of_file, explain_disk_errors, text_of_cell, write_csv
 
 DEFAULT = Path("submissions") / "ledger.csv"
 _NUMBERS = ("oof_log_loss", "interval_low", "interval_high", "public_score", "private_score")
@@ -87,7 +88,8 @@ class Ledger:
         if not self.path.is_file():
             return ()
         try:
-            with self.path.open(newline="", encoding="utf-8-sig") as stream:
+            # A run's folder may be called by bytes that are no UTF-8; they go through as they are.
+            with self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
                 reader = csv.DictReader(stream)
                 lacking = {"file", "digest"} - set(reader.fieldnames or ())
                 if lacking:
@@ -197,7 +199,7 @@ def now() -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, tuple):
-        return _SEPARATOR.join(_cell(item) for item in value)
+        return _SEPARATOR.join(re.sub(r"[\\;]", r"\\\g<0>", _cell(item)) for item in value)
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     return str(value)
@@ -207,11 +209,13 @@ def _entry(row: dict[str, str]) -> Entry:
     """Read a row; columns that are lacking keep their default, unknown ones are ignored."""
     values: dict[str, object] = {}
     for name in HEADER:
-        text = row.get(name) or ""
+        text = text_of_cell(row.get(name) or "")
         if not text:
             continue
         if name in _LISTS:
-            parts = tuple(text.split(_SEPARATOR))
+            parts = tuple(
+                re.sub(r"\\([\\;])", r"\1", part) for part in re.findall(r"(?:^|;)((?:\\.|[^;])*)", text, re.DOTALL)
+            )
             values[name] = tuple(map(float, parts)) if name == "weights" else parts
         elif name in _NUMBERS:
             values[name] = float(text)

@@ -70,11 +70,11 @@ def split_competition(data: CompetitionData, folder: Path, *, share: float = 0.1
             for photo in photos:
                 _place(photo, public / name)
                 bar.advance()
-    write_csv(public / "labels.csv", [ID_COLUMN, "breed"], [(photo.id, photo.breed) for photo in train])
-    write_csv(answers, [ID_COLUMN, "breed"], [(photo.id, photo.breed) for photo in test])
+    write_csv(public / "labels.csv", [ID_COLUMN, "breed"], [(photo.id, photo.breed) for photo in train], harmless=False)
+    write_csv(answers, [ID_COLUMN, "breed"], [(photo.id, photo.breed) for photo in test], harmless=False)
     uniform = [1 / len(data.classes)] * len(data.classes)
     header = [ID_COLUMN, *data.classes]
-    write_csv(public / "sample_submission.csv", header, [[photo.id, *uniform] for photo in test])
+    write_csv(public / "sample_submission.csv", header, [[photo.id, *uniform] for photo in test], harmless=False)
     return Split(public, answers, len(train), len(test))
 
 

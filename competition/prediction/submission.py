@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from competition.errors import SubmissionError
-from competition.files import atomic_path
+from competition.files import atomic_path, csv_line
 from competition.prediction.checker import SubmissionReport, check_submission
 from competition.prediction.template import (
     ID_COLUMN,
@@ -77,16 +75,10 @@ def _aligned(predictions: Predictions, template: Template) -> Predictions:
 def _lines(predictions: Predictions) -> Iterator[str]:
     probabilities = np.clip(predictions.probabilities, 0.0, 1.0)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
-    yield _cells((ID_COLUMN, *predictions.classes)) + "\n"
+    yield csv_line((ID_COLUMN, *predictions.classes)) + "\n"
     numbers = ",".join([_NUMBER] * len(predictions.classes))
     for name, row in zip(predictions.ids, probabilities, strict=True):
-        yield f"{_cells((name,))},{numbers % tuple(row.tolist())}\n"
-
-
-def _cells(texts: tuple[str, ...]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(texts)
-    return buffer.getvalue()
+        yield f"{csv_line((name,))},{numbers % tuple(row.tolist())}\n"
 
 
 def read_submission(path: Path | str, template: CompetitionData | Template | Path) -> Predictions:

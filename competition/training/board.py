@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.console import warn
+from competition.data.names import wordnet
 from competition.training.board_projector import log_projector
 from competition.training.metrics import confused_pairs
 
@@ -278,7 +279,7 @@ def confusion_picture(
 
     counts = _chosen_counts(probabilities.argmax(axis=1), labels, chosen, len(classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [classes[index].replace("_", " ") for index in chosen]
+    names = [wordnet(classes[index])[1].replace("_", " ") for index in chosen]
     figure = Figure(figsize=(4.2 + 0.42 * len(names), 3.4 + 0.38 * len(names)), dpi=110, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")

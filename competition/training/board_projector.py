@@ -106,10 +106,10 @@ def reduce_dimensions(features: np.ndarray, dimensions: int = MAX_DIMENSIONS) ->
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> str:
-    def clean(text: object) -> str:
-        return " ".join(str(text).split()) or "-"
-
-    lines = ["\t".join(columns), *("\t".join(map(clean, row)) for row in zip(*columns.values(), strict=True))]
+    # Tabs and line ends would tear the row; escaped they can be read back, and other names stay as they are.
+    escapes = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+    cells = ((str(text).translate(escapes) or "-" for text in row) for row in zip(*columns.values(), strict=True))
+    lines = ["\t".join(columns), *map("\t".join, cells)]
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ import torch
 
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import say
+from competition.data.arrange import arranged
 from competition.data.layout import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
@@ -65,6 +66,7 @@ def cross_validate(
         ResumeError: ``run_dir`` holds another run.
     """
     run = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (config.name or "run"))
+    data = arranged(data, config)
     check_start(data, config, run, folds, weights)
     with run.claimed():
         prepared = open_run(data, config, run, weights)

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from competition.console import say
+from competition.data.names import wordnet
 from competition.environment import weights_candidates
 from competition.errors import ResumeError, UsageError, WeightsError, nearest
 from competition.files import atomic_path, digest_of, digest_of_file
@@ -371,9 +372,10 @@ def device_here(wanted: str) -> str:
 
 
 def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:
-    """Which of ImageNet-1k's 1,000 classes the competition's classes are, by name; classes without one are left out.
+    """Which of ImageNet-1k's 1,000 classes the competition's classes are; classes without one are left out.
 
-    A name that means two things in ImageNet (the Cardigan is a corgi and a jacket) is taken where the others lie.
+    WordNet's number in a name (``n02085620-Chihuahua``) decides, else the name does. A name that means two things in
+    ImageNet (the Cardigan is a corgi and a jacket) is taken where the others lie.
     """
     from timm.data import ImageNetInfo
 
@@ -382,7 +384,14 @@ def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:
     for index in range(info.num_classes()):
         for lemma in info.index_to_description(index, detailed=False).split(","):
             index_of.setdefault(_letters(lemma), []).append(index)
-    found = {name: sorted(set(index_of[_letters(name)])) for name in classes if _letters(name) in index_of}
+    numbers = {wnid: index for index, wnid in enumerate(info.label_names())}
+    found: dict[str, list[int]] = {}
+    for name in classes:
+        wnid, bare = wordnet(name)
+        if wnid in numbers:
+            found[name] = [numbers[wnid]]
+        elif _letters(bare) in index_of:
+            found[name] = sorted(set(index_of[_letters(bare)]))
     certain = [indices[0] for indices in found.values() if len(indices) == 1]
     middle = float(np.median(certain)) if certain else 0.0
     return {name: min(indices, key=lambda index: abs(index - middle)) for name, indices in found.items()}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from competition.config import TrainConfig
+from competition.data.arrange import arranged
 from competition.data.layout import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
@@ -45,7 +46,7 @@ def open_fold(
     """
     if not 0 <= fold < config.n_folds:
         raise UsageError(f"--fold {fold} is impossible: expected 0 to {config.n_folds - 1}")
-    prepared = open_run(data, config, run, weights)
+    prepared = open_run(arranged(data, config), config, run, weights)
     head = None
     if config.head_from == "probe":
         from competition.training.probe_run import fit_heads
@@ -85,6 +86,7 @@ def sweep_recipe(
         raise UsageError(f"--vary {fixed[0]} is impossible: a sweep compares settings of one backbone on one fold")
     space.check(config)
     run = RunDir(Path(run_dir))
+    data = arranged(data, config)
     with run.claimed():
         one = open_fold(data, config, run, fold, weights)
         facts = {

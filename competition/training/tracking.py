@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from competition.config import Config
+from competition.data.names import is_text
 from competition.errors import ResumeError
-from competition.files import differences, explain_disk_errors, read_json, write_json, write_text
+from competition.files import csv_line, differences, explain_disk_errors, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -113,7 +115,9 @@ class RunDir:
         wanted = {"engine": type(config).__name__, **config.to_dict()}
         fixed = {"data_digest": data_digest, **facts}
         if (self.path / "config.json").is_file():
-            self._refuse_other({**wanted, **fixed}, {**self.config, **{key: self.manifest.get(key) for key in fixed}})
+            # A run of an older version lacks the keys that came since: it was made with what they say by default.
+            stored = {**{key: value for key, value in type(config)().to_dict().items() if key in wanted}, **self.config}
+            self._refuse_other({**wanted, **fixed}, {**stored, **{key: self.manifest.get(key) for key in fixed}})
             return
         write_json(self.path / "manifest.json", {"seed": config.seed, **fixed, **describe_machine()})
         write_json(self.path / "config.json", wanted)
@@ -195,23 +199,19 @@ class History:
         """Write the CSV atomically."""
         if self.path is None:
             return
-        import io
-
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, buffer.getvalue())
+        table = [columns, *([row.get(key, "") for key in columns] for row in self.rows)]
+        write_text(self.path, "".join(f"{csv_line(row)}\n" for row in table))
 
 
 def _number(text: str) -> Any:
-    """The cell as int or float where it is one, None where it is empty."""
+    """The cell as int or float where it is written as one (``001`` and ``1e5`` are names), None where it is empty."""
     if text == "":
         return None
     for kind in (int, float):
         try:
-            return kind(text)
+            if str(kind(text)) == text:
+                return kind(text)
         except ValueError:
             continue
     return text
@@ -226,9 +226,22 @@ def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
         sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
     from torch.utils.tensorboard import SummaryWriter
 
-    with explain_disk_errors(folder):
-        writer = SummaryWriter(str(folder))
-    try:
-        yield writer
-    finally:
-        writer.close()
+    with explain_disk_errors(folder), _in_utf8(folder) as place:
+        writer = SummaryWriter(str(place))
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+@contextmanager
+def _in_utf8(folder: Path) -> Iterator[Path]:
+    """The folder by a name that is UTF-8: tensorboard encodes names itself, so another is reached through a link."""
+    if is_text(str(folder.absolute())):
+        yield folder
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        link = Path(scratch) / "tensorboard"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link

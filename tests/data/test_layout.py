@@ -115,7 +115,8 @@ def test_photos_without_label_are_left_out_and_told(kaggle):
 def test_files_that_are_no_photos_are_told(kaggle):
     (kaggle / "train" / "notes.txt").write_text("x")
     (kaggle / "train" / ".hidden.jpg").write_text("x")
-    assert load_data(kaggle).notes == ("1 files in train/ are no photos: notes.txt",)
+    told = "left out, 2 files: 1 hidden (train/.hidden.jpg); 1 not a photo (train/notes.txt)"
+    assert load_data(kaggle).notes == (told,)
 
 
 def test_two_photos_of_one_id(kaggle):

@@ -99,7 +99,7 @@
     const boxes = all("input[data-id]");
     const said = document.getElementById(button.dataset.said);
     const harmless = (text) => {
-      const cell = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+      const cell = /^'*[=+\-@\t\r]/.test(text) ? `'${text}` : text;
       return /[",\n\r]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell;
     };
     const chosen = () => boxes.filter((box) => box.checked);
