@@ -129,15 +129,25 @@ def load_data(where: str | Path | None = None, *, need_labels: bool = True) -> C
         DataError: nothing is found, or what is found is incomplete or contradicts itself.
         StorageError: an archive cannot be unpacked for lack of space.
     """
-    reason, source = _chosen(where, need_labels)
-    cache = environment.cache_folder() / "extracted"
-    root = archive.extract(source, cache) if source.is_file() else source
-    places = locate.places(locate.real_root(root, cache), cache)
+    reason, source, places = find_places(where, need_labels)
     data = _read(source, places) if need_labels else _read_test_only(source, places)
     say(f"data: {source} ({reason}), {_summary(data)}")
     for note in data.notes:
         warn(note)
     return data
+
+
+def find_places(where: str | Path | None, need_labels: bool) -> tuple[str, Path, locate.Places]:
+    """Where the data and their parts lie, and why they were looked for there.
+
+    Raises:
+        DataError: nothing is found.
+        StorageError: an archive cannot be unpacked for lack of space.
+    """
+    reason, source = _chosen(where, need_labels)
+    cache = environment.cache_folder() / "extracted"
+    root = archive.extract(source, cache) if source.is_file() else source
+    return reason, source, locate.places(locate.real_root(root, cache), cache)
 
 
 def _chosen(where: str | Path | None, need_labels: bool) -> tuple[str, Path]:

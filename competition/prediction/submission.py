@@ -14,6 +14,7 @@ import numpy as np
 from competition.errors import SubmissionError
 from competition.files import atomic_path
 from competition.prediction.checker import SubmissionReport, check_submission
+from competition.prediction.judges import as_scored
 from competition.prediction.template import (
     ID_COLUMN,
     Template,
@@ -22,7 +23,7 @@ from competition.prediction.template import (
     require_same_breeds,
     template_for,
 )
-from competition.types import Predictions
+from competition.types import ROW_SUM_TOLERANCE, Predictions
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
@@ -59,6 +60,8 @@ def write_submission(
             stream.writelines(_lines(aligned))
         report = replace(check_submission(temporary, template), path=path)
         report.raise_if_invalid()
+        if report.worst_sum > ROW_SUM_TOLERANCE:  # what the kit writes is to pass every judge
+            raise SubmissionError(f"{path}: a row would not sum to 1 within {ROW_SUM_TOLERANCE:g}")
     return replace(report, notes=(*template.notes, *report.notes))
 
 
@@ -85,12 +88,12 @@ def _lines(predictions: Predictions) -> Iterator[str]:
 
 def _cells(texts: tuple[str, ...]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(texts)
-    return buffer.getvalue()
+    csv.writer(buffer).writerow(texts)  # its own line end, or a name with a line break would not be quoted
+    return buffer.getvalue().removesuffix("\r\n")
 
 
 def read_submission(path: Path | str, template: CompetitionData | Template | Path) -> Predictions:
-    """Read a submission as predictions in the template's order.
+    """Read a submission as predictions in the template's order; rows that do not sum to 1 as Kaggle scores them.
 
     Raises:
         SubmissionError: the checker refuses the file; the first errors are named.
@@ -108,7 +111,8 @@ def read_checked(path: Path, template: Template) -> tuple[SubmissionReport, Pred
     rows = {name: row for row, name in enumerate(template.ids)}
 
     def keep(name: str, values: np.ndarray) -> None:
-        probabilities[rows[name]] = values
+        scored = values.min() >= 0 and abs(values.sum() - 1) <= ROW_SUM_TOLERANCE
+        probabilities[rows[name]] = values if scored else as_scored(values)
 
     report = check_submission(path, template, on_row=keep)
     report.raise_if_invalid()
