@@ -142,9 +142,8 @@ def _unreadable(path: Path, template: Template) -> str:
     size = path.stat().st_size
     if size > template.plausible_bytes:
         shape = f"{len(template.ids):,} photos x {len(template.classes)} breeds"
-        size_told = (
-            f"it has {size / 1e6:,.0f} MB, while {shape} take less than {template.plausible_bytes / 1e6:,.0f} MB"
-        )
+        most = template.plausible_bytes / 1e6
+        size_told = f"it has {size / 1e6:,.0f} MB, while {shape} take less than {most:,.0f} MB"
         return cited(size_told, KIT)
     return ""
 

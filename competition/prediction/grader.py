@@ -1,5 +1,6 @@
-"""An offline grader: the checker's verdicts against known breeds, and scikit-learn's log loss of the rows as Kaggle
-scores them (clipped, divided by their sum).
+"""An offline grader: the checker's verdicts against known breeds, and scikit-learn's log loss.
+
+Rows are scored as Kaggle scores them: clipped, then divided by their sum.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ one row, in any order; a probability is replaced by max(min(p, 1 - 1e-15), 1e-15
 Files may be packed. Not documented: which of clipping and dividing comes first, what becomes of an empty cell, of NaN,
 of a repeated id and of UTF-16; these are taken as refused.
 
-mle-bench: the grader of this competition in openai/mle-bench. It reads the CSV with pandas, ignores other columns, wants
-as many rows as there are answers and the same ids, values in [0, 1], and rows that ``np.isclose(sum, 1, atol=1e-6)``
-accepts, whose relative tolerance of 1e-5 makes that 1.1e-5.
+mle-bench: the grader of this competition in openai/mle-bench. It reads the CSV with pandas, ignores other columns,
+wants as many rows as there are answers and the same ids, values in [0, 1], and rows that
+``np.isclose(sum, 1, atol=1e-6)`` accepts, whose relative tolerance of 1e-5 makes that 1.1e-5.
 
 This kit: advice, and the refusal of files that Kaggle might take and that nobody can mean.
 """

@@ -71,7 +71,5 @@ class RowFigures:
             )
         if self._certain or self._zeros:
             rows = count(max(self._certain, self._zeros), "row")
-            told.append(
-                f"{rows} with a probability of exactly 0 or 1: a mistake there costs 34.5 nats; clip them (Kaggle rescales)"
-            )
+            told.append(f"{rows} with a probability of exactly 0 or 1: a mistake there costs 34.5 nats; clip them")
         return told

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -72,10 +72,7 @@ def opened(path: Path, limit: int) -> Iterator[tuple[io.TextIOWrapper, bytes]]:
     kind = packed_as(path)
     with path.open("rb") as raw:
         try:
-            if kind == "zip":
-                inner: IO[bytes] = _member(raw)
-            else:
-                inner = gzip.GzipFile(fileobj=raw) if kind == "gz" else raw
+            inner = _inside(raw, kind)
         except _BROKEN as error:
             raise NoCsvError(f"its archive is damaged ({error}): pack it again") from error
         with inner:
@@ -83,6 +80,12 @@ def opened(path: Path, limit: int) -> Iterator[tuple[io.TextIOWrapper, bytes]]:
             start = buffered.peek(4096)[:4096]
             _require_text(start)
             yield io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""), start
+
+
+def _inside(raw: IO[bytes], kind: str) -> IO[bytes]:
+    if kind == "zip":
+        return _member(raw)
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if kind == "gz" else raw
 
 
 def _member(raw: IO[bytes]) -> IO[bytes]:

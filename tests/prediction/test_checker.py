@@ -99,7 +99,10 @@ BAD: dict[str, tuple[str | bytes, str]] = {
         text(rows=("p1,1e400,0.1,0.1,0.1", *ROWS[1:])),
         "with NaN or infinity, first: line 2, 'basset': 'inf'",
     ),
-    "logits": (text(rows=("p1,7.1,-3,0.2,-1", *ROWS[1:])), "logits? percentages?), first: line 2, 'basset': 7.1 [this kit]"),
+    "logits": (
+        text(rows=("p1,7.1,-3,0.2,-1", *ROWS[1:])),
+        "logits? percentages?), first: line 2, 'basset': 7.1 [this kit]",
+    ),
     "percentages": (text(rows=("p1,70,10,10,10", *ROWS[1:])), "beyond -1 to 2"),
     "no-break space": (
         text(rows=("p1,\u00a00.7,0.1,0.1,0.1", *ROWS[1:])),

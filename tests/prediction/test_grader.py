@@ -76,7 +76,7 @@ def test_breeds_and_ids_with_quotation_marks_are_graded(
     make_cv: Callable[..., CVResult], tiny: CompetitionData
 ) -> None:
     result = make_cv("a", 1.0, 5).oof
-    names = {old: new for old, new in zip(result.classes, ('the "real" one', "a,b", "<i>", "x\ny", " =1"), strict=True)}
+    names = dict(zip(result.classes, ('the "real" one', "a,b", "<i>", "x\ny", " =1"), strict=True))
     renamed = Predictions(result.ids, tuple(names[name] for name in result.classes), result.probabilities)
     breeds = [str(photo.breed) for photo in tiny.train]
     plain, odd = (
