@@ -23,9 +23,9 @@ from competition.data.layout import CompetitionData, Photo, load_data
 from competition.data.sample import draw_sample
 from competition.environment import cache_folder
 from competition.errors import DataError, ResumeError
-from competition.files import digest_of, digest_of_file, read_json, text_of_cell
+from competition.files import digest_of, digest_of_file, read_json, require_writable, text_of_cell
 from competition.prediction.checker import SubmissionReport
-from competition.prediction.submission import write_submission
+from competition.prediction.submission import check_template, write_submission
 from competition.prediction.tta_run import adopt_merge, merge_stored
 from competition.training.cross_validate import check_start, fit_run, mean_of_folds, open_run
 from competition.training.forecast import announce, settle
@@ -78,6 +78,8 @@ def run(
     loaded = data if isinstance(data, CompetitionData) else load_data(data)
     if relabel is not None:
         loaded = relabelled(loaded, relabel)
+    if loaded.test:
+        check_template(loaded)
     folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
     chosen = check_start(loaded, found, folder, folds, weights)
     with folder.claimed():
@@ -88,8 +90,10 @@ def run(
         if _has_more_views(found):
             with timed(folder, "merge of the views"):
                 result = adopt_merge(folder, result, prepared)
-        submission = _submission(folder, result, loaded)
-        page = _report(folder, prepared, found, weights)
+        try:
+            submission = _submission(folder, result, loaded)
+        finally:  # what is finished is reported, also where the submission cannot be written
+            page = _report(folder, prepared, found, weights)
         settle(folder, expected, result)
     return RunResult(folder.path, result, submission, page, time.monotonic() - begun)
 
@@ -206,28 +210,51 @@ def predict(
     if not (folder / "metrics.json").is_file():
         raise ResumeError(f"{folder.path} is not finished: start the same 'dogbreed run' again")
     temperature = float(read_json(folder / "metrics.json")["temperature"])
-    loaded = load_data(data, need_labels=False)
+    require_writable(Path(out))
+    loaded = dataclasses.replace(load_data(data, need_labels=False), classes=_classes(folder))
+    check_template(loaded)
+    config = _on_this_machine(config)
+    _check_weights(folder, config, weights)
     looked = audit(dataclasses.replace(loaded, train=()), config.workers)
     for _, name, reason in looked.unreadable:
         warn(f"test photo {name}: {reason}; its row gets the class prior")
     photos = [photo for photo in loaded.test if photo.id not in looked.unreadable_test]
     if not photos:
         raise DataError(f"{loaded.source} holds no photo that can be read: it needs a folder test/ with photos")
-    raw = _predict_folds(folder, _on_this_machine(config), photos, weights)
-    test = _filled(mean_of_folds(raw, temperature), loaded, folder)
-    # Without labels the data name no breeds: the columns are then the run's, unless a sample_submission.csv says more.
-    return write_submission(test, dataclasses.replace(loaded, classes=test.classes), Path(out))
+    raw = _predict_folds(folder, config, photos, weights)
+    return write_submission(_filled(mean_of_folds(raw, temperature), loaded, folder), loaded, Path(out))
+
+
+def _classes(run: RunDir) -> tuple[str, ...]:
+    """The breeds of a run, sorted; data without labels name none."""
+    return tuple(sorted(Predictions.load(run / "oof.npz").classes))
+
+
+def _check_weights(run: RunDir, config: Config, weights: Path | str | None) -> None:
+    """Whether the weights that the run needs are here and are the same, before a photo is looked at.
+
+    Raises:
+        ResumeError: they are not, or the run holds no trained fold.
+    """
+    if isinstance(config, ProbeConfig):
+        from competition.training.probe_run import backbones_of
+
+        backbones_of(run, read_json(run / "probe.json"), weights)
+    elif isinstance(config, TrainConfig):
+        from competition.training.fold_models import backbone_of, trained_folds
+
+        trained_folds(run)
+        backbone_of(run, config, weights)
 
 
 def _filled(test: Predictions, loaded: CompetitionData, run: RunDir) -> Predictions:
-    """Rows for unreadable photos: the mean out-of-fold prediction, which is the class prior as the run saw it."""
-    if len(test) == len(loaded.test):
+    """Rows for unreadable and absent photos: the mean out-of-fold prediction, the class prior as the run saw it."""
+    ids = (*loaded.test_ids, *loaded.absent_test)
+    if len(test) == len(ids):
         return test
     oof = Predictions.load(run / "oof.npz")
     row = oof.aligned_to(oof.ids, test.classes).probabilities.mean(axis=0)
-    known = dict(zip(test.ids, test.probabilities, strict=True))
-    ids = tuple(photo.id for photo in loaded.test)
-    return Predictions(ids, test.classes, np.stack([known.get(name, row / row.sum()) for name in ids]))
+    return test.completed(ids, row / row.sum())
 
 
 def _on_this_machine(config: Config) -> Config:

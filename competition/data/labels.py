@@ -30,6 +30,16 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, [row for row in rows[1:] if row]
 
 
+def read_ids(path: Path) -> tuple[str, ...]:
+    """The first column of a ``sample_submission.csv``; empty where it is none, which whoever needs the rest tells."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [row[0] for row in csv.reader(stream) if row]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return ()
+    return tuple(rows[1:]) if rows[:1] == ["id"] else ()
+
+
 def read_labels(path: Path) -> dict[str, str]:
     """Breed by photo id, in the file's order.
 

@@ -13,7 +13,7 @@ import numpy as np
 from competition import environment
 from competition.console import say, warn
 from competition.data import archive, locate
-from competition.data.labels import read_labels
+from competition.data.labels import read_ids, read_labels
 from competition.errors import DataError
 from competition.files import digest_of
 
@@ -43,6 +43,7 @@ class CompetitionData:
         sample_submission: Kaggle's sample, where there is one.
         unlabelled: photos in train/ without a row in labels.csv; never used for training.
         notes: what the audit should tell (files that are no photos, photos without label).
+        absent_test: ids of the sample whose photos are not there, though others are; their rows get the class prior.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class CompetitionData:
     sample_submission: Path | None = None
     unlabelled: tuple[Photo, ...] = ()
     notes: tuple[str, ...] = ()
+    absent_test: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if list(self.classes) != sorted(set(self.classes)):
@@ -131,10 +133,26 @@ def load_data(where: str | Path | None = None, *, need_labels: bool = True) -> C
     """
     reason, source, places = find_places(where, need_labels)
     data = _read(source, places) if need_labels else _read_test_only(source, places)
+    data = _with_absent(data)
     say(f"data: {source} ({reason}), {_summary(data)}")
     for note in data.notes:
         warn(note)
     return data
+
+
+def _with_absent(data: CompetitionData) -> CompetitionData:
+    """Note the test photos that the sample names and that are not there (an incomplete download)."""
+    if data.sample_submission is None or not data.test:
+        return data
+    present, wanted = set(data.test_ids), read_ids(data.sample_submission)
+    absent = tuple(dict.fromkeys(name for name in wanted if name not in present))
+    if not absent or len(absent) == len(set(wanted)):  # with none of them it is another competition's sample
+        return data
+    note = (
+        f"{len(absent):,} of the {len(wanted):,} test photos that {data.sample_submission.name} names are not there "
+        f"(first: {', '.join(absent[:3])}); their rows get the class prior"
+    )
+    return dataclasses.replace(data, absent_test=absent, notes=(*data.notes, note))
 
 
 def find_places(where: str | Path | None, need_labels: bool) -> tuple[str, Path, locate.Places]:

@@ -65,6 +65,21 @@ def write_submission(
     return replace(report, notes=(*template.notes, *report.notes))
 
 
+def check_template(data: CompetitionData) -> Template:
+    """What the submission for these data will hold: checked before anything is computed.
+
+    Raises:
+        SubmissionError: the sample cannot be used, its columns are not the breeds, or no test photo is in it.
+    """
+    template = template_for(data)
+    if not set(template.ids) & set(data.test_ids):
+        raise SubmissionError(
+            f"{data.sample_submission}: none of its {count(len(template.ids), 'id')} has a photo in test/ (it begins "
+            f"with '{template.ids[0]}', the photos with '{data.test_ids[0]}'): give the sample of these photos"
+        )
+    return template
+
+
 def _aligned(predictions: Predictions, template: Template) -> Predictions:
     require_same_breeds(predictions.classes, template.classes, "the predictions")
     known = set(predictions.ids)

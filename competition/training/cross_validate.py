@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def fit_run(
     chosen = pick_folds(config, folds)
     key = digest_of([config.digest, prepared.usable.digest, prepared.table.fold.tolist(), chosen, test])
     if run.manifest.get("fitted") == key and (run / "metrics.json").is_file():
-        return read_run(run)
+        return _read_back(run, prepared)
     if isinstance(config, ProbeConfig):
         result, extra = _probe(prepared, config, run, chosen, weights, test)
     elif isinstance(config, TrainConfig):
@@ -149,6 +150,16 @@ def fit_run(
     write_run(run, result, prepared, extra)
     run.update_manifest(fitted=key)
     return result
+
+
+def _read_back(run: RunDir, prepared: Prepared) -> CVResult:
+    """The result of an earlier start; a test photo that it knew nothing of gets its row now."""
+    result = read_run(run)
+    if result.test is None or not set(prepared.everything.absent_test) - set(result.test.ids):
+        return result
+    test = with_prior(result.test, prepared.everything, prepared.usable)
+    test.save(run / "test.npz")
+    return dataclasses.replace(result, test=test)
 
 
 def _probe(
@@ -272,9 +283,6 @@ def mean_of_folds(raw: Sequence[Predictions], temperature: float) -> Predictions
 
 
 def with_prior(test: Predictions, everything: CompetitionData, usable: CompetitionData) -> Predictions:
-    """Give test photos without a prediction (unreadable ones) the frequencies of the breeds in training."""
-    known = dict(zip(test.ids, test.probabilities, strict=True))
-    prior = np.bincount(usable.labels, minlength=len(usable.classes)).astype(np.float64)
-    prior /= prior.sum()
-    rows = [known.get(name, prior) for name in everything.test_ids]
-    return Predictions(everything.test_ids, test.classes, np.stack(rows))
+    """Give test photos without a prediction (unreadable or absent ones) the frequencies of the breeds in training."""
+    prior = np.bincount(usable.labels, minlength=len(usable.classes)) / len(usable.labels)
+    return test.completed((*everything.test_ids, *everything.absent_test), prior)

@@ -14,7 +14,7 @@ from competition.config import TrainConfig
 from competition.data.layout import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
-from competition.training.cross_validate import open_run
+from competition.training.cross_validate import check_start, open_run
 from competition.training.prepare import Prepared
 from competition.training.sweep import SweepResult, run_sweep
 from competition.training.sweep_space import Space
@@ -45,6 +45,7 @@ def open_fold(
     """
     if not 0 <= fold < config.n_folds:
         raise UsageError(f"--fold {fold} is impossible: expected 0 to {config.n_folds - 1}")
+    check_start(data, config, run, (fold,), weights)
     prepared = open_run(data, config, run, weights)
     head = None
     if config.head_from == "probe":

@@ -198,9 +198,10 @@ def shuffle_columns(table: Table, rng: random.Random) -> None:
 
 CHANGES: tuple[Callable[[Table, random.Random], None], ...] = (
     at_row(any_cell), at_row(any_cell), at_row(shift_sum), at_row(shift_sum), at_row(pad), at_row(zeros),
-    at_row(other_id), as_logits, scaled(100), scaled(2.5), scaled(0.1), rounded(3), rounded(4), rounded(6), rounded(8), one_hot,
-    insert_column, drop_column, end_in_comma, rename, drop_row, repeat_row, shuffle_rows, shuffle_rows, shuffle_columns,
-    shuffle_columns, at_row(lambda row, rng: row.append("0")), at_row(lambda row, rng: row.pop() and None),
+    at_row(other_id), as_logits, scaled(100), scaled(2.5), scaled(0.1), rounded(3), rounded(4), rounded(6), rounded(8),
+    one_hot, insert_column, drop_column, end_in_comma, rename, drop_row, repeat_row, shuffle_rows, shuffle_rows,
+    shuffle_columns, shuffle_columns,
+    at_row(lambda row, rng: row.append("0")), at_row(lambda row, rng: row.pop() and None),
 )  # fmt: skip
 
 
