@@ -5,7 +5,6 @@ Every step leaves its result in the run's folder; a second start reads back what
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from competition import recipes
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import duration, say, warn
 from competition.data.audit import audit
+from competition.data.labels import read_csv
 from competition.data.layout import CompetitionData, Photo, load_data
 from competition.data.sample import draw_sample
 from competition.environment import cache_folder
@@ -171,14 +171,16 @@ def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
     Raises:
         DataError: the file, a column, an id or a breed is not what it should be.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form") from error
-    if not rows or not {"id", "suggested"} <= set(rows[0]):
+    if not path.is_file():
+        raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form")
+    header, rows = read_csv(path)
+    if not rows or not {"id", "suggested"} <= set(header):
         raise DataError(f"{path} needs the columns 'id' and 'suggested'")
-    wanted = {text_of_cell(row["id"]): text_of_cell(row["suggested"]) for row in rows if row["suggested"]}
+    wanted: dict[str, str] = {}
+    for row in rows:
+        name, breed = (text_of_cell(row[header.index(column)]) for column in ("id", "suggested"))
+        if breed and wanted.setdefault(name, breed) != breed:
+            raise DataError(f"{path} gives '{name}' two breeds ('{wanted[name]}' and '{breed}'): keep one row")
     known = set(data.train_ids)
     for name, breed in wanted.items():
         if name not in known:

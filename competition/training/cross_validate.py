@@ -18,6 +18,7 @@ from competition.files import digest_of
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.models import create_model, find_backbones, imagenet_rows, spread_devices
 from competition.training.prepare import Prepared, prepare
+from competition.training.room import require_folds, require_room_for_features, require_room_for_networks
 from competition.training.run_files import read_run, write_run
 from competition.training.temperature import fit_temperature
 from competition.training.tracking import RunDir
@@ -103,27 +104,39 @@ def check_start(
     Raises:
         UsageError: a fold or a device does not exist, the backbone refuses the image size, or the recipe needs a GPU.
         WeightsError: there are no such weights, or they are of another architecture.
+        DataError: there are fewer photos than folds.
+        StorageError: the folder cannot be written, or disk or memory do not suffice.
     """
     chosen = pick_folds(config, folds)
     if (run / "manifest.json").is_file():
         return chosen
+    require_folds(data, config, run)
     spread_devices(config.device)
     with torch.random.fork_rng(devices=[]):  # the run draws what it would have drawn without this
-        _check_models(data, config, weights)
+        _check_models(data, config, weights, run, len(chosen))
     return chosen
 
 
-def _check_models(data: CompetitionData, config: Config, weights: Path | str | None) -> None:
-    """Load the weights once, and show the network to be trained a picture."""
+def _check_models(data: CompetitionData, config: Config, weights: Path | str | None, run: RunDir, folds: int) -> None:
+    """Load the weights once, show each network a picture of every size that it will see, look whether there is room."""
     if isinstance(config, ProbeConfig):
-        for ref in find_backbones(config.backbones, weights):
-            create_model(ref, 0)
+        from competition.training.learner import try_sizes
+        from competition.training.probe_run import probe_blocks
+
+        backbones = find_backbones(config.backbones, weights)
+        blocks = probe_blocks(backbones, config.views)
+        for ref in backbones:
+            sides = {block.rendering.size for block in blocks if block.backbone is ref} - {ref.spec.size}
+            try_sizes(create_model(ref, 0), sorted(sides), f"{ref.name} (views {', '.join(config.views)})", "views")
+        require_room_for_features(data, blocks, config)
     elif isinstance(config, TrainConfig):
         from competition.training.learner import choose_device, try_sizes
 
         (ref,) = find_backbones([config.backbone], weights)
         model = create_model(ref, len(data.classes), pretrained=config.pretrained, image_size=config.image_size)
-        try_sizes(model, config, ref.name)
+        try_sizes(model, sorted({config.image_size, *config.progressive}), ref.name)
+        bytes_of = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+        require_room_for_networks(run, bytes_of, folds)
         choose_device(config, model, len(data.train) * (config.n_folds - 1) // config.n_folds)
 
 
