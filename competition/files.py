@@ -40,6 +40,21 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def require_writable(path: Path) -> None:
+    """Check before long work that a file can be written there in the end; nothing is made.
+
+    Raises:
+        StorageError: the path is a folder, lies below a file, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder: give the name of a file in it")
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    if not folder.is_dir():
+        raise StorageError(f"cannot write {path}: {folder} is a file, not a folder; choose another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {path}: the folder is read-only or not yours; choose another")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed and renamed to ``path``, on error removed.

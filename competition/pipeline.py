@@ -5,7 +5,6 @@ Every step leaves its result in the run's folder; a second start reads back what
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -21,14 +20,15 @@ from competition.console import duration, say, warn
 from competition.data.arrange import arranged
 from competition.data.audit import audit
 from competition.data.decode import read_photo
+from competition.data.labels import read_csv
 from competition.data.layout import CompetitionData, Photo, load_data
 from competition.data.names import require_text
 from competition.data.sample import draw_sample
 from competition.environment import cache_folder
 from competition.errors import DataError, ResumeError
-from competition.files import digest_of, digest_of_file, read_json, text_of_cell
+from competition.files import digest_of, digest_of_file, read_json, require_writable, text_of_cell
 from competition.prediction.checker import SubmissionReport
-from competition.prediction.submission import write_submission
+from competition.prediction.submission import check_template, write_submission
 from competition.prediction.tta_run import adopt_merge, merge_stored
 from competition.training.cross_validate import check_start, fit_run, mean_of_folds, open_run
 from competition.training.forecast import announce, settle
@@ -81,6 +81,8 @@ def run(
     loaded = arranged(data if isinstance(data, CompetitionData) else load_data(data), found)
     if relabel is not None:
         loaded = relabelled(loaded, relabel)
+    if loaded.test:
+        check_template(loaded)
     folder = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (found.name or "run"))
     chosen = check_start(loaded, found, folder, folds, weights)
     with folder.claimed():
@@ -91,8 +93,10 @@ def run(
         if _has_more_views(found):
             with timed(folder, "merge of the views"):
                 result = adopt_merge(folder, result, prepared)
-        submission = _submission(folder, result, loaded)
-        page = _report(folder, prepared, found, weights)
+        try:
+            submission = _submission(folder, result, loaded)
+        finally:  # what is finished is reported, also where the submission cannot be written
+            page = _report(folder, prepared, found, weights)
         settle(folder, expected, result)
     return RunResult(folder.path, result, submission, page, time.monotonic() - begun)
 
@@ -170,14 +174,16 @@ def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
     Raises:
         DataError: the file, a column, an id or a breed is not what it should be.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form") from error
-    if not rows or not {"id", "suggested"} <= set(rows[0]):
+    if not path.is_file():
+        raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form")
+    header, rows = read_csv(path)
+    if not rows or not {"id", "suggested"} <= set(header):
         raise DataError(f"{path} needs the columns 'id' and 'suggested'")
-    wanted = {text_of_cell(row["id"]): text_of_cell(row["suggested"]) for row in rows if row["suggested"]}
+    wanted: dict[str, str] = {}
+    for row in rows:
+        name, breed = (text_of_cell(row[header.index(column)]) for column in ("id", "suggested"))
+        if breed and wanted.setdefault(name, breed) != breed:
+            raise DataError(f"{path} gives '{name}' two breeds ('{wanted[name]}' and '{breed}'): keep one row")
     known = set(data.train_ids)
     for name, breed in wanted.items():
         if name not in known:
@@ -211,11 +217,13 @@ def predict(
     """
     folder = RunDir(Path(run_dir))
     _require_finished(folder)
+    require_writable(Path(out))
     loaded = data if isinstance(data, CompetitionData) else load_data(data, need_labels=False)
     require_text("photos have names", (photo.id for photo in loaded.test))
-    test = _predicted(folder, loaded, weights)
     # Without labels the data name no breeds: the columns are then the run's, unless a sample_submission.csv says more.
-    return write_submission(test, dataclasses.replace(loaded, classes=test.classes), Path(out))
+    loaded = dataclasses.replace(loaded, classes=_classes(folder))
+    check_template(loaded)
+    return write_submission(_predicted(folder, loaded, weights), loaded, Path(out))
 
 
 def predict_photos(run_dir: Path | str, photos: CompetitionData, *, weights: Path | str | None = None) -> Predictions:
@@ -240,7 +248,8 @@ def _require_finished(run: RunDir) -> None:
 
 def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | None) -> Predictions:
     """Calibrated mean of the folds for the photos of ``loaded.test``; unreadable ones get the class prior."""
-    config = stored_config(folder)
+    config = _on_this_machine(stored_config(folder))
+    _check_weights(folder, config, weights)
     temperature = float(read_json(folder / "metrics.json")["temperature"])
     looked = audit(dataclasses.replace(loaded, train=()), config.workers)
     for _, name, reason in looked.unreadable:
@@ -248,19 +257,40 @@ def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | No
     photos = [photo for photo in loaded.test if photo.id not in looked.unreadable_test]
     if not photos:
         raise DataError(f"{loaded.source} holds no photo that can be read: give photos, or a folder test/ with photos")
-    raw = _predict_folds(folder, _on_this_machine(config), photos, weights)
+    raw = _predict_folds(folder, config, photos, weights)
     return _filled(mean_of_folds(raw, temperature), loaded, folder)
 
 
+def _classes(run: RunDir) -> tuple[str, ...]:
+    """The breeds of a run, sorted; data without labels name none."""
+    return tuple(sorted(Predictions.load(run / "oof.npz").classes))
+
+
+def _check_weights(run: RunDir, config: Config, weights: Path | str | None) -> None:
+    """Whether the weights that the run needs are here and are the same, before a photo is looked at.
+
+    Raises:
+        ResumeError: they are not, or the run holds no trained fold.
+    """
+    if isinstance(config, ProbeConfig):
+        from competition.training.probe_run import backbones_of
+
+        backbones_of(run, read_json(run / "probe.json"), weights)
+    elif isinstance(config, TrainConfig):
+        from competition.training.fold_models import backbone_of, trained_folds
+
+        trained_folds(run)
+        backbone_of(run, config, weights)
+
+
 def _filled(test: Predictions, loaded: CompetitionData, run: RunDir) -> Predictions:
-    """Rows for unreadable photos: the mean out-of-fold prediction, which is the class prior as the run saw it."""
-    if len(test) == len(loaded.test):
+    """Rows for unreadable and absent photos: the mean out-of-fold prediction, the class prior as the run saw it."""
+    ids = (*loaded.test_ids, *loaded.absent_test)
+    if len(test) == len(ids):
         return test
     oof = Predictions.load(run / "oof.npz")
     row = oof.aligned_to(oof.ids, test.classes).probabilities.mean(axis=0)
-    known = dict(zip(test.ids, test.probabilities, strict=True))
-    ids = tuple(photo.id for photo in loaded.test)
-    return Predictions(ids, test.classes, np.stack([known.get(name, row / row.sum()) for name in ids]))
+    return test.completed(ids, row / row.sum())
 
 
 def _on_this_machine(config: Config) -> Config:

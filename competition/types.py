@@ -104,6 +104,11 @@ class Predictions:
         """Natural logarithms, float64 (n, c), floored at 1e-15 as the metric does."""
         return np.log(np.maximum(self.probabilities, 1e-15))
 
+    def completed(self, ids: Sequence[str], row: np.ndarray) -> Predictions:
+        """These predictions for ``ids``, with ``row`` (c,) for those that have none."""
+        known = dict(zip(self.ids, self.probabilities, strict=True))
+        return Predictions(tuple(ids), self.classes, np.stack([known.get(name, row) for name in ids]))
+
     def aligned_to(self, ids: Sequence[str], classes: Sequence[str]) -> Predictions:
         """Return these predictions in another order of photos and classes; a subset of the ids is fine.
 

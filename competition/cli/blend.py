@@ -29,7 +29,9 @@ def blend(
     from competition.console import say
     from competition.data.layout import load_data
     from competition.prediction.blend_run import blend_runs
+    from competition.prediction.ledger import Ledger
 
+    Ledger(ledger).require_usable()
     competition = load_data(data, like=runs[0])
     found, report = blend_runs(list(runs), competition, out, method, common=common)
     print_study(found)

@@ -56,12 +56,13 @@ def submit(
     from competition.data.layout import load_data
     from competition.errors import UsageError
     from competition.prediction.ledger import Ledger
+    from competition.prediction.template import Template, template_at
     from competition.publish.client import connect
     from competition.publish.submit import submit as submit_file
 
-    source: CompetitionData | Path
+    source: CompetitionData | Template | Path
     if run is None:
-        source = sample if sample is not None else load_data(data, need_labels=False)
+        source = sample if sample is not None else template_at(data)
     elif sample is not None:
         raise UsageError("--run needs the whole competition: give --data instead of --sample")
     else:

@@ -36,6 +36,7 @@ def run(
     from competition import pipeline, recipes
     from competition.data.layout import load_data
     from competition.errors import UsageError
+    from competition.prediction.ledger import Ledger
 
     config = recipes.recipe(recipe, *(settings or []), *([f"device={device}"] if device else []))
     parts = [part.strip() for part in folds.split(",") if part.strip()]
@@ -43,10 +44,13 @@ def run(
         raise UsageError(f"--folds {folds} is impossible: write numbers separated by commas, e.g. 0,1")
     chosen = [int(part) for part in parts] or None
     loaded = load_data(data)
+    # The ledger is the competition's: class folders are other data, with nothing to submit.
+    recorded = loaded.layout == "Kaggle layout" and bool(loaded.test)
+    if recorded:
+        Ledger(ledger).require_usable()
     result = pipeline.run(loaded, config, run_dir, folds=chosen, weights=weights, relabel=relabel)
     print(pipeline.summary(result))
-    # The ledger is the competition's: class folders are other data, with nothing to submit.
-    if result.submission is not None and loaded.layout == "Kaggle layout":
+    if result.submission is not None and recorded:
         record(result.submission, result.folder, loaded, ledger)
 
 

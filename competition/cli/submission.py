@@ -23,12 +23,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def check(file: File, data: Data = None, sample: Sample = None, as_json: AsJson = False) -> None:
-    """Check a file by the rules that Kaggle applies; exit 1 when it would be refused."""
-    from competition.data.layout import load_data
+def check(
+    file: File,
+    data: Data = None,
+    sample: Sample = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what any judge refuses and what costs score, not only Kaggle.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a file: exit 1 for what Kaggle would refuse; what others refuse or what costs score is a warning."""
     from competition.prediction.checker import check_submission
+    from competition.prediction.template import template_at
 
-    report = check_submission(file, sample if sample is not None else load_data(data, need_labels=False))
+    report = check_submission(file, sample if sample is not None else template_at(data))
+    report = report.strict() if strict else report
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
@@ -89,10 +98,13 @@ def grade(
     answers: Annotated[Path, typer.Option("--answers", help="CSV with the columns id and breed.")],
     as_json: AsJson = False,
 ) -> None:
-    """Grade a file offline against known breeds, in the manner of an independent grader."""
-    from competition.prediction.grader import grade as grade_file
+    """Grade a file offline against known breeds; what another grader would refuse is a warning."""
+    from competition.console import warn
+    from competition.prediction.grader import grade_with_report
 
-    value = grade_file(file, answers)
+    value, report = grade_with_report(file, answers)
+    for line in report.warnings:
+        warn(line)
     print(json.dumps({"log_loss": value}) if as_json else f"log loss {value:.5f}")
 
 
@@ -118,7 +130,8 @@ def print_report(report: SubmissionReport) -> None:
     for title, lines in (("error", report.errors), ("warning", report.warnings), ("note", report.notes)):
         for line in lines:
             print(f"{title}: {line}")
-    print(f"{report.path}: {'valid' if report.ok else 'NOT valid'}, {report.rows:,} rows")
+    doubts = f", {len(report.warnings)} warning{'s' * (len(report.warnings) > 1)}" if report.warnings else ""
+    print(f"{report.path}: {'valid' if report.ok else 'NOT valid'}, {report.rows:,} rows{doubts}")
 
 
 def record(file: Path, run: Path, data: CompetitionData, ledger: Path, note: str = "") -> None:

@@ -41,6 +41,7 @@ class CompetitionData:
         notes: what the audit should tell (files that are left out, photos without label).
         left_out: every file that is not used, and why.
         boxes: folder of the boxes that people drew round the dogs (Stanford Dogs' ``Annotation``), where there is one.
+        absent_test: ids of the sample whose photos are not there, though others are; their rows get the class prior.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class CompetitionData:
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     boxes: Path | None = None
+    absent_test: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if list(self.classes) != sorted(set(self.classes)):

@@ -29,9 +29,11 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [[cell.strip() for cell in row] for row in csv.reader(stream, strict=True)]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a CSV in UTF-8 ({_encoding(path, error)}): save it as CSV UTF-8") from error
-    except csv.Error as error:
+    except (csv.Error, IsADirectoryError) as error:
         raise DataError(f"{path} is not a CSV ({error}): take the file from Kaggle's archive") from error
     if not rows or not any(rows[0]):
         raise DataError(f"{path} is empty: take the file from Kaggle's archive")

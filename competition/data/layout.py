@@ -12,7 +12,7 @@ from competition.data import archive, arrange, listing, locate, names
 from competition.data.class_folders import NO_TEST, breeds_of, known, photos_in, read_class_folders, test_photos
 from competition.data.competition_data import CompetitionData, Photo
 from competition.data.kinds import kind_of_file, readable
-from competition.data.labels import absent_photos, read_labels
+from competition.data.labels import absent_photos, read_labels, sample_ids
 from competition.errors import DataError
 
 __all__ = ["CompetitionData", "Photo", "load_data", "load_photos", "load_to_predict"]
@@ -43,12 +43,9 @@ def load_data(
                 f"'dogbreed predict RUN --data {source}'"
             )
         return load_photos([source])
-    cache = environment.cache_folder() / "extracted"
-    top = archive.extract(source, cache) if source.is_file() else source
-    root = locate.real_root(top, cache, loose=not need_labels)
-    places = locate.places(root, cache, top)
+    top, places = _places_in(source, need_labels)
     data = _read(source, places) if need_labels else _read_test_only(source, places)
-    data = _with_leftovers(data, places, top)
+    data = _with_absent(_with_leftovers(data, places, top))
     say(f"data: {names.shown(source)} ({reason}), {_summary(data)}")
     if need_labels:
         _require_text(data)
@@ -86,6 +83,39 @@ def load_photos(paths: Sequence[Path]) -> CompetitionData:
     ids = stems if len(set(stems)) == len(stems) else [str(path) for path in unique]
     photos = tuple(Photo(name, path) for name, path in zip(ids, unique, strict=True))
     return CompetitionData(paths[0].parent, paths[0], "photos", (), photos, ())
+
+
+def _with_absent(data: CompetitionData) -> CompetitionData:
+    """Note the test photos that the sample names and that are not there (an incomplete download)."""
+    if data.sample_submission is None or not data.test:
+        return data
+    present, wanted = set(data.test_ids), sample_ids(data.sample_submission)
+    absent = tuple(dict.fromkeys(name for name in wanted if name not in present))
+    if not absent or len(absent) == len(set(wanted)):  # with none of them it is another competition's sample
+        return data
+    note = (
+        f"{len(absent):,} of the {len(wanted):,} test photos that {data.sample_submission.name} names are not there "
+        f"(first: {', '.join(absent[:3])}); their rows get the class prior"
+    )
+    return dataclasses.replace(data, absent_test=absent, notes=(*data.notes, note))
+
+
+def find_sample(where: str | Path | None) -> Path | None:
+    """The data's ``sample_submission.csv``, where there is one; photos need not be.
+
+    Raises:
+        DataError: no data are found.
+        StorageError: an archive cannot be unpacked for lack of space.
+    """
+    _, source = _chosen(where, False)
+    return _places_in(source, False)[1].sample_submission
+
+
+def _places_in(source: Path, need_labels: bool) -> tuple[Path, locate.Places]:
+    """The folder, unpacked where it was an archive, and where its parts lie."""
+    cache = environment.cache_folder() / "extracted"
+    top = archive.extract(source, cache) if source.is_file() else source
+    return top, locate.places(locate.real_root(top, cache, loose=not need_labels), cache, top)
 
 
 def _chosen(where: str | Path | None, need_labels: bool) -> tuple[str, Path]:

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.config import Config
+from competition.console import warn
 from competition.data.folds import FoldTable
-from competition.errors import SubmissionError
-from competition.files import atomic_path, write_csv, write_json
+from competition.errors import ResumeError, SubmissionError
+from competition.files import atomic_path, require_writable, write_csv, write_json
 from competition.prediction.combiners import COMBINERS
 from competition.prediction.ensemble import AUTO, BlendStudy, study
-from competition.prediction.members import Source
+from competition.prediction.members import Source, load_member
 from competition.prediction.submission import SubmissionReport, write_submission
+from competition.prediction.template import count, few, template_for
 from competition.training.metrics import accuracy, log_loss
 from competition.training.tracking import RunDir
-from competition.types import EnsembleResult
+from competition.types import EnsembleResult, Predictions
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
@@ -66,9 +68,10 @@ def blend_runs(
         SubmissionError: the runs do not fit one another or the data.
         ResumeError: ``out`` holds another run.
     """
+    run = RunDir(out)
+    _check_start(members, data, run)
     found = study(members, data, method, common=common)
     stack = found.stack
-    run = RunDir(out)
     with run.claimed():
         config = BlendConfig(
             name="blend", n_folds=max(2, len(np.unique(stack.folds))), members=stack.names, method=method
@@ -76,6 +79,27 @@ def blend_runs(
         run.open(config, data.digest, members=[member.oof.digest for member in stack.members])
         run.update_manifest(member_paths=_member_paths(found, out))
         return found, _fill(run, found, data)
+
+
+def _check_start(members: Sequence[Source], data: CompetitionData, run: RunDir) -> None:
+    """What can be refused before the blend is computed.
+
+    Raises:
+        ResumeError: ``run`` holds a run of another kind.
+        SubmissionError: the sample does not fit the data, or the members predict none of its photos.
+        StorageError: the folder cannot be written.
+    """
+    if (run / "config.json").is_file() and run.config.get("engine") != BlendConfig.__name__:
+        raise ResumeError(f"{run.path} holds a run, not a blend: choose another --out or delete it")
+    require_writable(run / "metrics.json")
+    tests = [member.test for member in map(load_member, members)]
+    if not tests or tests[0] is None:
+        return
+    lacking = set(template_for(data).ids) - set(tests[0].ids)
+    if len(lacking) == len(template_for(data).ids):
+        raise SubmissionError(f"the runs predict none of the {len(lacking):,} test photos: give the data of the runs")
+    if lacking:
+        warn(f"{count(len(lacking), 'test photo')} without a prediction ({few(lacking)}): the rows get the class prior")
 
 
 def _member_paths(found: BlendStudy, out: Path) -> list[str]:
@@ -96,11 +120,19 @@ def _fill(run: RunDir, found: BlendStudy, data: CompetitionData) -> SubmissionRe
     draw_pictures(found, run.path)
     if result.test is None:
         return None
-    result.test.save(run / "test.npz")
+    test = _with_prior(found, result.test, template_for(data).ids)
+    test.save(run / "test.npz")
     try:
-        return write_submission(result.test, data, run / "submission.csv")
+        return write_submission(test, data, run / "submission.csv")
     except SubmissionError as error:
         raise SubmissionError(f"the blend lies in {run.path}, but no submission could be written: {error}") from error
+
+
+def _with_prior(found: BlendStudy, test: Predictions, ids: Sequence[str]) -> Predictions:
+    """The class prior for photos of the submission that the members do not predict."""
+    prior = np.bincount(found.stack.labels, minlength=len(found.stack.classes)) / len(found.stack.labels)
+    wanted = tuple(dict.fromkeys((*test.ids, *ids)))
+    return test if len(wanted) == len(test) else test.aligned_to(test.ids, found.stack.classes).completed(wanted, prior)
 
 
 def _folds(found: BlendStudy) -> FoldTable:

@@ -1,6 +1,8 @@
-"""The rules that Kaggle and an independent grader apply to a submission, checked before one of the day's is spent.
+"""Three verdicts on a submission before one of the day's is spent: refused, accepted with warnings, fine.
 
-The file is streamed: memory grows with the number of test ids, never with the size of the file.
+An error is what Kaggle refuses. A warning is what another judge refuses or what probably costs score. ``judges`` says
+who they are; every finding ends with the one that applies it. The file is streamed: memory grows with the number of
+test ids, never with the size of the file.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +18,13 @@ import numpy as np
 
 from competition.errors import SubmissionError
 from competition.files import digest_of_file
+from competition.prediction.judges import BOTH, KIT, MLE_BENCH, cited
 from competition.prediction.rows import SubmissionTable
 from competition.prediction.template import LineTooLongError, Template, bounded_lines, template_for
+from competition.prediction.upload import NoCsvError, opened, packed_as
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
-
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,15 @@ class SubmissionReport:
 
     Attributes:
         path: the file.
-        errors: why Kaggle or a strict grader would refuse it; empty when it is valid.
-        warnings: what is allowed but looks wrong (constant rows, collapse, overconfidence).
+        errors: why Kaggle would refuse it; empty when it is valid.
+        warnings: what Kaggle takes but another judge refuses (rows that do not sum to 1), or what looks wrong (constant
+            rows, collapse, overconfidence).
         notes: what was accepted and is worth saying (another order of rows or columns, BOM, CRLF).
         rows: data rows read.
+        checked: rows of which every cell was checked; with fewer than ``rows`` the file is refused.
         digest: of the file's content, 16 hex digits; empty when it could not be read.
         mean_confidence: mean over rows of the largest probability, NaN without a readable row.
+        worst_sum: the largest distance of a row's sum from 1.
     """
 
     path: Path
@@ -44,8 +49,10 @@ class SubmissionReport:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rows: int = 0
+    checked: int = 0
     digest: str = ""
     mean_confidence: float = math.nan
+    worst_sum: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -61,9 +68,14 @@ class SubmissionReport:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "rows": self.rows,
+            "checked": self.checked,
             "digest": self.digest,
             "mean_confidence": None if math.isnan(self.mean_confidence) else self.mean_confidence,
         }
+
+    def strict(self) -> SubmissionReport:
+        """The same report, every warning an error: what each judge takes, and nothing that costs score."""
+        return replace(self, errors=(*self.errors, *self.warnings), warnings=())
 
     def raise_if_invalid(self) -> None:
         """Stop with one line that names every kind of error.
@@ -99,22 +111,25 @@ def check_submission(
         return SubmissionReport(path, errors=(problem,))
     table = SubmissionTable(template, on_row)
     try:
-        with path.open("rb") as raw:
-            start = raw.read(4096)
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with opened(path, template.plausible_bytes) as (stream, start):
             table.read(csv.reader(bounded_lines(stream), strict=True))
+    except NoCsvError as error:
+        return SubmissionReport(path, errors=(cited(str(error), KIT),))
     except UnicodeDecodeError as error:
-        return SubmissionReport(path, errors=(f"it is not a text file in UTF-8 ({error.reason} at {error.start})",))
+        reason = f"it is not a text file in UTF-8 ({error.reason} at {error.start})"
+        return SubmissionReport(path, errors=(cited(reason, BOTH),))
     except (csv.Error, LineTooLongError) as error:
-        return SubmissionReport(path, errors=(f"it is not a CSV: {error}",))
+        return SubmissionReport(path, errors=(cited(f"it is not a CSV: {error}", BOTH),))
     return SubmissionReport(
         path,
         errors=tuple(table.errors()),
-        warnings=tuple(table.figures.warnings()),
+        warnings=(*_packed(path), *table.warnings()),
         notes=(*_byte_notes(start), *table.notes()),
         rows=table.rows,
+        checked=table.checked,
         digest=digest_of_file(path),
         mean_confidence=table.figures.mean_confidence,
+        worst_sum=table.worst_sum,
     )
 
 
@@ -125,22 +140,22 @@ def _unreadable(path: Path, template: Template) -> str:
     if path.is_dir():
         return "it is a folder, not a CSV"
     size = path.stat().st_size
-    if size == 0:
-        return "it is empty (0 bytes)"
     if size > template.plausible_bytes:
         shape = f"{len(template.ids):,} photos x {len(template.classes)} breeds"
-        return f"it has {size / 1e6:,.0f} MB, while {shape} take less than {template.plausible_bytes / 1e6:,.0f} MB"
-    with path.open("rb") as stream:
-        start = stream.read(512)
-    if start.startswith(b"PK\x03\x04"):
-        return "it is a zip (or a spreadsheet), not a CSV: unpack it, or export it as CSV"
-    if start.startswith(_UTF16):
-        return "it is UTF-16 text: save it as UTF-8"
-    return "it is a binary file, not a CSV" if b"\x00" in start else ""
+        most = template.plausible_bytes / 1e6
+        size_told = f"it has {size / 1e6:,.0f} MB, while {shape} take less than {most:,.0f} MB"
+        return cited(size_told, KIT)
+    return ""
+
+
+def _packed(path: Path) -> list[str]:
+    kind = packed_as(path)
+    return [cited(f"it is packed (.{kind}): Kaggle takes that, others want the CSV itself", MLE_BENCH)] if kind else []
 
 
 def _byte_notes(start: bytes) -> list[str]:
-    notes = ["it starts with a byte order mark (BOM), which is accepted"] if start.startswith(b"\xef\xbb\xbf") else []
+    bom = start.startswith(b"\xef\xbb\xbf")
+    notes = [cited("it starts with a byte order mark (BOM), which is accepted", BOTH)] if bom else []
     if b"\r\n" in start:
-        notes.append("its lines end in CRLF, which is accepted")
+        notes.append(cited("its lines end in CRLF, which is accepted", BOTH))
     return notes

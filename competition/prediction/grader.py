@@ -1,28 +1,24 @@
-"""An offline grader in the manner of an independent one (openai/mle-bench), on pandas and scikit-learn.
+"""An offline grader: the checker's verdicts against known breeds, and scikit-learn's log loss.
 
-It shares no rule with the checker, so that each can catch the other's mistakes: it wants all columns, the same ids,
-values in [0, 1] and rows that sum to 1 within 1e-6, sorts by id, and lets scikit-learn compute the log loss.
+Rows are scored as Kaggle scores them: clipped, then divided by their sum.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from competition.data.labels import read_labels
 from competition.errors import SubmissionError, UsageError
-from competition.prediction.submission import write_submission
-from competition.prediction.template import Template
+from competition.prediction.checker import SubmissionReport
+from competition.prediction.judges import as_scored
+from competition.prediction.submission import read_checked, write_submission
+from competition.prediction.template import ID_COLUMN, Template, read_header, require_same_breeds
 from competition.types import Predictions
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,50 +46,40 @@ class Graded:
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
 
 
-def grade(submission: Path | str, answers: Path | str) -> float:
+def grade(submission: Path | str, answers: Path | str | Mapping[str, str]) -> float:
     """Log loss of a submission against the true breeds.
 
     Args:
         submission: the CSV.
-        answers: a CSV with the columns ``id`` and ``breed``.
+        answers: a CSV with the columns ``id`` and ``breed``, or breed by id.
 
     Raises:
-        SubmissionError: the grader refuses the submission; the reason is named.
+        DataError: the answers cannot be read.
+        SubmissionError: the submission is refused; the reason is named.
     """
-    import pandas as pd
+    return grade_with_report(submission, answers)[0]
+
+
+def grade_with_report(
+    submission: Path | str, answers: Path | str | Mapping[str, str]
+) -> tuple[float, SubmissionReport]:
+    """As ``grade``, with what the checker said."""
     from sklearn.metrics import log_loss
 
-    truth = _read(Path(answers), {"id": str, "breed": str})
-    if not {"id", "breed"} <= set(truth.columns):
-        raise SubmissionError(f"{answers} has no columns 'id' and 'breed'")
-    given = _read(Path(submission), {"id": str})
-    if "id" not in given.columns:
+    breed_of = answers if isinstance(answers, Mapping) else read_labels(Path(answers))
+    breeds = _columns(Path(submission))
+    require_same_breeds(breeds, sorted({*breeds, *breed_of.values()}), str(submission))
+    report, given = read_checked(Path(submission), Template(tuple(breed_of), tuple(sorted(breeds))))
+    values = np.stack([as_scored(row) for row in given.probabilities])
+    return float(log_loss(list(breed_of.values()), values, labels=list(given.classes))), report
+
+
+def _columns(submission: Path) -> tuple[str, ...]:
+    """The breeds that a submission has columns for; the checker says what is wrong with the rest of it."""
+    header = read_header(submission)
+    if ID_COLUMN not in header:
         raise SubmissionError(f"{submission}: no column 'id'")
-    breeds = sorted(column for column in given.columns if column != "id")
-    lacking = sorted(set(truth["breed"]) - set(breeds))
-    if lacking:
-        rest = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        raise SubmissionError(f"{submission}: no column for {', '.join(lacking[:3])}{rest}")
-    truth, given = truth.sort_values("id", ignore_index=True), given.sort_values("id", ignore_index=True)
-    if len(truth) != len(given) or not (truth["id"] == given["id"]).all():
-        raise SubmissionError(f"{submission}: its {len(given)} ids are not the {len(truth)} ids of {answers}")
-    values = given[breeds].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise SubmissionError(f"{submission}: a value is no number in [0, 1]")
-    if (np.abs(values.sum(axis=1) - 1) > _TOLERANCE).any():
-        raise SubmissionError(f"{submission}: a row does not sum to 1 within {_TOLERANCE:g}")
-    return float(log_loss(truth["breed"], values, labels=breeds))
-
-
-def _read(path: Path, kinds: dict[str, type]) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, dtype=kinds)  # type: ignore[arg-type]
-    except FileNotFoundError as error:
-        raise SubmissionError(f"{path} is missing") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise SubmissionError(f"{path} is not a CSV: {error}") from error
+    return tuple(dict.fromkeys(name for name in header if name != ID_COLUMN))
 
 
 def split_and_grade(
@@ -119,14 +105,12 @@ def split_and_grade(
     scores: list[float] = []
     held: list[int] = []
     with tempfile.TemporaryDirectory() as scratch:
-        answers, submission = Path(scratch) / "answers.csv", Path(scratch) / "submission.csv"
+        submission = Path(scratch) / "submission.csv"
         for _ in range(splits):
             held = draw_held_out(rng, breeds, share)
             ids = tuple(oof.ids[row] for row in held)
-            rows = "\n".join(f'"{oof.ids[row]}","{breeds[row]}"' for row in held)
-            answers.write_text(f"id,breed\n{rows}\n", encoding="utf-8")
             write_submission(oof, Template(ids, oof.classes), submission)
-            scores.append(grade(submission, answers))
+            scores.append(grade(submission, {oof.ids[row]: breeds[row] for row in held}))
     return Graded(tuple(scores), share, len(held))
 
 

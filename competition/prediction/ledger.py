@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.errors import DataError, UsageError
-from competition.files import digest_of_file, explain_disk_errors, text_of_cell, write_csv
+from competition.files import digest_of_file, explain_disk_errors, require_writable, text_of_cell, write_csv
 
 DEFAULT = Path("submissions") / "ledger.csv"
 _NUMBERS = ("oof_log_loss", "interval_low", "interval_high", "public_score", "private_score")
@@ -94,9 +94,26 @@ class Ledger:
                 lacking = {"file", "digest"} - set(reader.fieldnames or ())
                 if lacking:
                     raise DataError(f"{self.path} is no ledger: no column {', '.join(sorted(lacking))}")
-                return tuple(_entry(row) for row in reader)
+                return tuple(self._entry(row, reader.line_num) for row in reader)
         except (UnicodeDecodeError, csv.Error, ValueError) as error:
             raise DataError(f"{self.path} cannot be read as a ledger: {error}") from error
+
+    def _entry(self, row: dict[str, str], line: int) -> Entry:
+        """A row that is cut short or too long is refused: it would be written back as another one."""
+        if None in row or not row.get("file") or not row.get("digest"):  # type: ignore[comparison-overlap]
+            what = "more cells than the header" if None in row else "no file or no digest"  # type: ignore[comparison-overlap]
+            raise DataError(f"{self.path}, line {line}: {what}; mend or remove the line")
+        return _entry(row)
+
+    def require_usable(self) -> None:
+        """Check before long work that its end can be written down.
+
+        Raises:
+            DataError: the file is no ledger.
+            StorageError: it cannot be written.
+        """
+        require_writable(self.path)
+        self.entries()
 
     def add(self, entry: Entry) -> tuple[Entry, ...]:
         """Append a row, unless the same file with the same content has one already.

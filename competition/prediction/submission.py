@@ -12,6 +12,7 @@ import numpy as np
 from competition.errors import SubmissionError
 from competition.files import atomic_path, csv_line
 from competition.prediction.checker import SubmissionReport, check_submission
+from competition.prediction.judges import as_scored
 from competition.prediction.template import (
     ID_COLUMN,
     Template,
@@ -20,7 +21,7 @@ from competition.prediction.template import (
     require_same_breeds,
     template_for,
 )
-from competition.types import Predictions
+from competition.types import ROW_SUM_TOLERANCE, Predictions
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
@@ -57,7 +58,24 @@ def write_submission(
             stream.writelines(_lines(aligned))
         report = replace(check_submission(temporary, template), path=path)
         report.raise_if_invalid()
+        if report.worst_sum > ROW_SUM_TOLERANCE:  # what the kit writes is to pass every judge
+            raise SubmissionError(f"{path}: a row would not sum to 1 within {ROW_SUM_TOLERANCE:g}")
     return replace(report, notes=(*template.notes, *report.notes))
+
+
+def check_template(data: CompetitionData) -> Template:
+    """What the submission for these data will hold: checked before anything is computed.
+
+    Raises:
+        SubmissionError: the sample cannot be used, its columns are not the breeds, or no test photo is in it.
+    """
+    template = template_for(data)
+    if not set(template.ids) & set(data.test_ids):
+        raise SubmissionError(
+            f"{data.sample_submission}: none of its {count(len(template.ids), 'id')} has a photo in test/ (it begins "
+            f"with '{template.ids[0]}', the photos with '{data.test_ids[0]}'): give the sample of these photos"
+        )
+    return template
 
 
 def _aligned(predictions: Predictions, template: Template) -> Predictions:
@@ -82,7 +100,7 @@ def _lines(predictions: Predictions) -> Iterator[str]:
 
 
 def read_submission(path: Path | str, template: CompetitionData | Template | Path) -> Predictions:
-    """Read a submission as predictions in the template's order.
+    """Read a submission as predictions in the template's order; rows that do not sum to 1 as Kaggle scores them.
 
     Raises:
         SubmissionError: the checker refuses the file; the first errors are named.
@@ -100,7 +118,8 @@ def read_checked(path: Path, template: Template) -> tuple[SubmissionReport, Pred
     rows = {name: row for row, name in enumerate(template.ids)}
 
     def keep(name: str, values: np.ndarray) -> None:
-        probabilities[rows[name]] = values
+        scored = values.min() >= 0 and abs(values.sum() - 1) <= ROW_SUM_TOLERANCE
+        probabilities[rows[name]] = values if scored else as_scored(values)
 
     report = check_submission(path, template, on_row=keep)
     report.raise_if_invalid()

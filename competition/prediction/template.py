@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from competition.errors import SubmissionError, nearest
+from competition.prediction.upload import NoCsvError, opened
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
 
 ID_COLUMN = "id"
+_LARGEST_SAMPLE = 1 << 30  # bytes
 LONGEST_LINE = 1 << 20  # characters; 120 breeds at full precision take about 3,000
 _NAMED = 3
 
@@ -49,11 +52,32 @@ def template_for(source: Template | CompetitionData | Path | str) -> Template:
     if isinstance(source, str | Path):
         return read_sample(Path(source))
     if source.sample_submission is None:
+        if not source.test_ids or not source.classes:
+            lacks = "test photos" if source.classes else "breeds (labels.csv)"
+            raise SubmissionError(
+                f"{source.source} has neither sample_submission.csv nor {lacks}: what a submission must hold is not "
+                "known; give --sample sample_submission.csv"
+            )
         return Template(tuple(source.test_ids), tuple(sorted(source.classes)))
     sample = read_sample(Path(source.sample_submission))
     if source.classes:
         require_same_breeds(sample.classes, source.classes, str(source.sample_submission))
     return Template(sample.ids, sample.classes, _sample_notes(sample, source))
+
+
+def template_at(where: Path | None) -> Template:
+    """What a submission for the data at ``where`` must hold: by its sample, else by its labels and test photos.
+
+    A sample is enough: neither photos nor labels need to lie beside it.
+
+    Raises:
+        DataError: no data are found there.
+        SubmissionError: they tell neither ids nor breeds.
+    """
+    from competition.data.layout import find_sample, load_data
+
+    sample = find_sample(where)
+    return template_for(sample if sample is not None else load_data(where))
 
 
 def _sample_notes(sample: Template, data: CompetitionData) -> tuple[str, ...]:
@@ -72,19 +96,12 @@ def read_sample(path: Path) -> Template:
     Raises:
         SubmissionError: it is missing, empty, no CSV, lacks the id column, or repeats an id or a breed.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(bounded_lines(stream))
-            header = next(reader, [])
-            if header[:1] != [ID_COLUMN]:
-                raise SubmissionError(f"{path}: the first column is {header[:1] or 'missing'}, expected 'id'")
-            ids = tuple(row[0] for row in reader if row)
-    except FileNotFoundError as error:
-        raise SubmissionError(f"{path} is missing: give the sample_submission.csv of the competition") from error
-    except IsADirectoryError as error:
-        raise SubmissionError(f"{path} is a folder: give the sample_submission.csv in it") from error
-    except (UnicodeDecodeError, csv.Error, LineTooLongError) as error:
-        raise SubmissionError(f"{path} is not a CSV in UTF-8: {error}") from error
+    with _explained(path), opened(path, _LARGEST_SAMPLE) as (stream, _):
+        reader = csv.reader(bounded_lines(stream))
+        header = next(reader, [])
+        if header[:1] != [ID_COLUMN]:
+            raise SubmissionError(f"{path}: the first column is {header[:1] or 'missing'}, expected 'id'")
+        ids = tuple(row[0] for row in reader if row)
     classes = tuple(header[1:])
     for what, names in (("id", ids), ("column", classes)):
         repeated = first_repeated(names)
@@ -93,6 +110,29 @@ def read_sample(path: Path) -> Template:
     if not ids or not classes:
         raise SubmissionError(f"{path} has {len(ids)} rows and {len(classes)} breeds: it is no sample_submission.csv")
     return Template(ids, classes)
+
+
+def read_header(path: Path) -> list[str]:
+    """The first line of a CSV; empty where there is none.
+
+    Raises:
+        SubmissionError: it is missing or no CSV.
+    """
+    with _explained(path), opened(path, _LARGEST_SAMPLE) as (stream, _):
+        return next((row for row in csv.reader(bounded_lines(stream)) if row), [])
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """A file that cannot be read as CSV becomes one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SubmissionError(f"{path} is missing") from error
+    except IsADirectoryError as error:
+        raise SubmissionError(f"{path} is a folder: give the CSV in it") from error
+    except (UnicodeDecodeError, csv.Error, LineTooLongError, NoCsvError) as error:
+        raise SubmissionError(f"{path} is not a CSV in UTF-8: {error}") from error
 
 
 def require_same_breeds(have: Sequence[str], want: Sequence[str], where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from competition.files import digest_of
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.models import create_model, find_backbones, imagenet_rows, spread_devices
 from competition.training.prepare import Prepared, prepare
+from competition.training.room import require_folds, require_room_for_features, require_room_for_networks
 from competition.training.run_files import read_run, write_run
 from competition.training.temperature import fit_temperature
 from competition.training.tracking import RunDir
@@ -104,27 +106,39 @@ def check_start(
     Raises:
         UsageError: a fold or a device does not exist, the backbone refuses the image size, or the recipe needs a GPU.
         WeightsError: there are no such weights, or they are of another architecture.
+        DataError: there are fewer photos than folds.
+        StorageError: the folder cannot be written, or disk or memory do not suffice.
     """
     chosen = pick_folds(config, folds)
     if (run / "manifest.json").is_file():
         return chosen
+    require_folds(data, config, run)
     spread_devices(config.device)
     with torch.random.fork_rng(devices=[]):  # the run draws what it would have drawn without this
-        _check_models(data, config, weights)
+        _check_models(data, config, weights, run, len(chosen))
     return chosen
 
 
-def _check_models(data: CompetitionData, config: Config, weights: Path | str | None) -> None:
-    """Load the weights once, and show the network to be trained a picture."""
+def _check_models(data: CompetitionData, config: Config, weights: Path | str | None, run: RunDir, folds: int) -> None:
+    """Load the weights once, show each network a picture of every size that it will see, look whether there is room."""
     if isinstance(config, ProbeConfig):
-        for ref in find_backbones(config.backbones, weights):
-            create_model(ref, 0)
+        from competition.training.learner import try_sizes
+        from competition.training.probe_run import probe_blocks
+
+        backbones = find_backbones(config.backbones, weights)
+        blocks = probe_blocks(backbones, config.views)
+        for ref in backbones:
+            sides = {block.rendering.size for block in blocks if block.backbone is ref} - {ref.spec.size}
+            try_sizes(create_model(ref, 0), sorted(sides), f"{ref.name} (views {', '.join(config.views)})", "views")
+        require_room_for_features(data, blocks, config)
     elif isinstance(config, TrainConfig):
         from competition.training.learner import choose_device, try_sizes
 
         (ref,) = find_backbones([config.backbone], weights)
         model = create_model(ref, len(data.classes), pretrained=config.pretrained, image_size=config.image_size)
-        try_sizes(model, config, ref.name)
+        try_sizes(model, sorted({config.image_size, *config.progressive}), ref.name)
+        bytes_of = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+        require_room_for_networks(run, bytes_of, folds)
         choose_device(config, model, len(data.train) * (config.n_folds - 1) // config.n_folds)
 
 
@@ -141,7 +155,7 @@ def fit_run(
     chosen = pick_folds(config, folds)
     key = digest_of([config.digest, prepared.usable.digest, prepared.table.fold.tolist(), chosen, test])
     if run.manifest.get("fitted") == key and (run / "metrics.json").is_file():
-        return read_run(run)
+        return _read_back(run, prepared)
     if isinstance(config, ProbeConfig):
         result, extra = _probe(prepared, config, run, chosen, weights, test)
     elif isinstance(config, TrainConfig):
@@ -151,6 +165,16 @@ def fit_run(
     write_run(run, result, prepared, extra)
     run.update_manifest(fitted=key)
     return result
+
+
+def _read_back(run: RunDir, prepared: Prepared) -> CVResult:
+    """The result of an earlier start; a test photo that it knew nothing of gets its row now."""
+    result = read_run(run)
+    if result.test is None or not set(prepared.everything.absent_test) - set(result.test.ids):
+        return result
+    test = with_prior(result.test, prepared.everything, prepared.usable)
+    test.save(run / "test.npz")
+    return dataclasses.replace(result, test=test)
 
 
 def _probe(
@@ -274,9 +298,6 @@ def mean_of_folds(raw: Sequence[Predictions], temperature: float) -> Predictions
 
 
 def with_prior(test: Predictions, everything: CompetitionData, usable: CompetitionData) -> Predictions:
-    """Give test photos without a prediction (unreadable ones) the frequencies of the breeds in training."""
-    known = dict(zip(test.ids, test.probabilities, strict=True))
-    prior = np.bincount(usable.labels, minlength=len(usable.classes)).astype(np.float64)
-    prior /= prior.sum()
-    rows = [known.get(name, prior) for name in everything.test_ids]
-    return Predictions(everything.test_ids, test.classes, np.stack(rows))
+    """Give test photos without a prediction (unreadable or absent ones) the frequencies of the breeds in training."""
+    prior = np.bincount(usable.labels, minlength=len(usable.classes)) / len(usable.labels)
+    return test.completed((*everything.test_ids, *everything.absent_test), prior)

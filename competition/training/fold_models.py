@@ -44,9 +44,7 @@ def predict_by_view(
     if not isinstance(config, TrainConfig):
         raise ResumeError(f"{run.path} holds no fine-tuned networks")
     stored = Predictions.load(run / "oof.npz")
-    found = sorted(path.parent for path in run.path.glob("fold*/model.safetensors"))
-    if not found:
-        raise ResumeError(f"{run.path} holds no trained fold: start the same 'dogbreed run' again")
+    found = trained_folds(run)
     backbone = backbone_of(run, config, weights)
     device = pick_device(config.device)
     for folder in found:
@@ -64,6 +62,18 @@ def predict_by_view(
             workers=config.workers,
             label=folder.name,
         )
+
+
+def trained_folds(run: RunDir) -> list[Path]:
+    """The folders of the folds that have a network.
+
+    Raises:
+        ResumeError: there is none.
+    """
+    found = sorted(path.parent for path in run.path.glob("fold*/model.safetensors"))
+    if not found:
+        raise ResumeError(f"{run.path} holds no trained fold: start the same 'dogbreed run' again")
+    return found
 
 
 def backbone_of(run: RunDir, config: TrainConfig, weights: Path | str | None) -> BackboneRef:

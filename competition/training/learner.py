@@ -190,7 +190,7 @@ def build_model(job: Job) -> nn.Module:
             set_head(model, *start)
         except ValueError as error:
             raise WeightsError(f"{job.backbone.name}: {error}; set head_from=fresh") from error
-    try_sizes(model, config, job.backbone.name)
+    try_sizes(model, sorted({config.image_size, *config.progressive}), job.backbone.name)
     return model
 
 
@@ -210,15 +210,15 @@ def _imagenet_head(job: Job, model: nn.Module) -> Head:
 
 
 @torch.no_grad()
-def try_sizes(model: nn.Module, config: TrainConfig, name: str) -> None:
+def try_sizes(model: nn.Module, sides: Sequence[int], name: str, key: str = "image_size") -> None:
     """One blank picture of each size, so that a size the backbone refuses is told before anything is computed."""
     model.eval()
-    for side in sorted({config.image_size, *config.progressive}):
+    for side in sides:
         try:
             model(torch.zeros(1, 3, side, side))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise UsageError(f"{name} cannot take images of {side} px ({reason}): set image_size") from error
+            raise UsageError(f"{name} cannot take images of {side} px ({reason}): set {key}") from error
 
 
 def choose_device(config: TrainConfig, model: nn.Module, photos: int) -> torch.device:

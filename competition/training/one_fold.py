@@ -15,7 +15,7 @@ from competition.data.arrange import arranged
 from competition.data.layout import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
-from competition.training.cross_validate import open_run
+from competition.training.cross_validate import check_start, open_run
 from competition.training.prepare import Prepared
 from competition.training.sweep import SweepResult, run_sweep
 from competition.training.sweep_space import Space
@@ -46,7 +46,9 @@ def open_fold(
     """
     if not 0 <= fold < config.n_folds:
         raise UsageError(f"--fold {fold} is impossible: expected 0 to {config.n_folds - 1}")
-    prepared = open_run(arranged(data, config), config, run, weights)
+    data = arranged(data, config)
+    check_start(data, config, run, (fold,), weights)
+    prepared = open_run(data, config, run, weights)
     head = None
     if config.head_from == "probe":
         from competition.training.probe_run import fit_heads

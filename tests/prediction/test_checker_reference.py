@@ -1,4 +1,7 @@
-"""The checker against a second one, written here from the rules alone: whatever one accepts, the other accepts."""
+"""The checker against a second one, written here from the rules alone: whatever one accepts, the other accepts.
+
+``test_judges`` compares it with Kaggle and with mle-bench's grader.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def split_cells(text: str) -> list[list[str]] | None:
     rows: list[list[str]] = []
     cells: list[str] = [""]
     state = "start"  # of a cell; or "bare", "quoted", "closing"
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     for character in [*text, "\n"]:
         if state == "quoted":
             if character == '"':
@@ -50,7 +53,7 @@ def split_cells(text: str) -> list[list[str]] | None:
 
 
 def reference_accepts(content: bytes, ids: set[str], classes: set[str]) -> bool:
-    """The rules: these columns and ids exactly, numbers in [0, 1], rows that sum to 1 within less than 1e-6."""
+    """The rules: these columns and ids exactly, and numbers that can be meant as probabilities (from -1 to 2)."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -71,7 +74,7 @@ def reference_accepts(content: bytes, ids: set[str], classes: set[str]) -> bool:
         if not all(NUMBER.fullmatch(cell) for cell in cells):
             return False
         numbers = [Decimal(cell.strip()) for cell in cells]
-        if min(numbers) < 0 or max(numbers) > 1 or abs(sum(numbers) - 1) >= Decimal("1e-6"):
+        if min(numbers) < -1 or max(numbers) > 2:
             return False
     return True
 
@@ -79,7 +82,7 @@ def reference_accepts(content: bytes, ids: set[str], classes: set[str]) -> bool:
 Table = list[list[str]]
 CELLS = (
     "nan", "inf", "", " ", "1,0", "1_0", "0x1", "-0.1", "1.5", "1e-400", "1e400", "½", "\u0660", "+.5", "0.", "1e-3",
-    "--1", "-0", "1e", "5%", "None",
+    "--1", "-0", "1e", "5%", "None", "3", "-1.5",
 )  # fmt: skip
 SHIFTS = ("5e-7", "2e-6", "-0.03")
 NAMES = ("", "Unnamed: 0", "ID", "id", "b0 ", "B0", "b0", "zebra", "b_0")

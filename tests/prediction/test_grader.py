@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from competition.data.layout import CompetitionData
-from competition.errors import SubmissionError, UsageError
-from competition.prediction.grader import grade, split_and_grade
+from competition.errors import DataError, SubmissionError, UsageError
+from competition.prediction.grader import grade, grade_with_report, split_and_grade
 from competition.prediction.submission import write_submission
 from competition.prediction.template import Template
 from competition.training.metrics import log_loss
@@ -40,12 +40,12 @@ def test_the_grade_is_the_log_loss_whatever_the_order(graded: tuple[Path, Path, 
     ("change", "said"),
     [
         (lambda text: text.replace("id,", "name,", 1), "no column 'id'"),
-        (lambda text: text.replace("chow", "show", 1), "no column for chow"),
-        (lambda text: text.rsplit("\n", 2)[0] + "\n", "its 49 ids are not the 50 ids"),
-        (lambda text: text.replace("p49", "p50"), "its 50 ids are not the 50 ids"),
-        (lambda text: text.replace("p49,0.", "p49,1.", 1), "a value is no number in"),
-        (lambda text: text.replace("p49,0.", "p49,x.", 1), "a value is no number in"),
-        (lambda text: text.replace("p49,0.", "p49,0.00", 1), "does not sum to 1"),
+        (lambda text: text.replace("chow", "show", 1), "1 breed without a column: 'chow'"),
+        (lambda text: text.rsplit("\n", 2)[0] + "\n", "1 id missing: 'p00'"),
+        (lambda text: text.replace("p49", "p50"), "with an unknown id, first: 'p50'"),
+        (lambda text: text.replace("p49,0.", "p49,9.", 1), "beyond -1 to 2"),
+        (lambda text: text.replace("p49,0.", "p49,x.", 1), "a cell that is no number"),
+        (lambda text: text.replace("p49,0.", "p49,\u00a0", 1), "an odd white space"),
         (lambda text: "", "is not a CSV"),
     ],
 )
@@ -58,12 +58,40 @@ def test_it_refuses(
         grade(submission, answers)
 
 
+def test_rows_that_do_not_sum_to_one_are_scored_as_kaggle_scores_them(
+    graded: tuple[Path, Path, Predictions, np.ndarray],
+) -> None:
+    submission, answers, predictions, labels = graded
+    header, *lines = submission.read_text().splitlines()
+    halved = [
+        ",".join([name, *(f"{float(x) / 2:.12g}" for x in rest)]) for name, *rest in (r.split(",") for r in lines)
+    ]
+    submission.write_text("\n".join([header, *halved]))
+    value, report = grade_with_report(submission, answers)
+    assert value == pytest.approx(log_loss(predictions.probabilities, labels), abs=1e-8)
+    assert "Kaggle rescales them" in report.warnings[0]
+
+
+def test_breeds_and_ids_with_quotation_marks_are_graded(
+    make_cv: Callable[..., CVResult], tiny: CompetitionData
+) -> None:
+    result = make_cv("a", 1.0, 5).oof
+    names = dict(zip(result.classes, ('the "real" one', "a,b", "<i>", "x\ny", " =1"), strict=True))
+    renamed = Predictions(result.ids, tuple(names[name] for name in result.classes), result.probabilities)
+    breeds = [str(photo.breed) for photo in tiny.train]
+    plain, odd = (
+        split_and_grade(result, breeds, splits=2),
+        split_and_grade(renamed, [names[b] for b in breeds], splits=2),
+    )
+    assert odd.scores == pytest.approx(plain.scores, abs=1e-12)
+
+
 def test_answers_must_have_their_columns(graded: tuple[Path, Path, Predictions, np.ndarray]) -> None:
     submission, answers, *_ = graded
     answers.write_text("id,label\np00,chow\n")
-    with pytest.raises(SubmissionError, match="has no columns 'id' and 'breed'"):
+    with pytest.raises(DataError, match="the column 'breed' is missing"):
         grade(submission, answers)
-    with pytest.raises(SubmissionError, match="is missing"):
+    with pytest.raises(DataError, match="is missing"):
         grade(submission, answers.with_name("nowhere.csv"))
 
 

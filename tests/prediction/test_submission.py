@@ -130,4 +130,4 @@ def test_the_real_sample_submission_is_valid_but_says_nothing(shared: Path, tmp_
     report = check_submission(path, path)
     assert report.ok
     assert report.rows == 1000
-    assert report.warnings == ("1,000 rows give every breed the same probability",)
+    assert report.warnings == ("1,000 rows give every breed the same probability [this kit]",)
