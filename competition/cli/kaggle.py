@@ -97,15 +97,16 @@ def submissions(
     from competition.publish.submit import update_ledger
 
     connection = connect()
-    listed, left = standing.submissions(connection, competition), standing.limits(connection, competition)
-    changed = update_ledger(Ledger(ledger), listed) if update else 0
+    book, listed = Ledger(ledger), standing.submissions(connection, competition)
+    left = standing.limits(connection, book, listed, competition)
+    changed = update_ledger(book, listed) if update else 0
     if as_json:
         records = [standing.plain(item) for item in listed]
         print(json.dumps({"submissions": records, "limits": standing.plain(left)}, indent=2))
         return
     for item in listed:
         print(f"{item.date}  {item.file}  {item.told}  {item.description}")
-    print(f"{len(listed)} submissions; {left.today} today, {left.left} left")
+    print(f"{len(listed)} submissions; {left.told}")
     if update:
         print(f"{ledger}: {changed} new scores")
 

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from competition.files import digest_of_file, explain_disk_errors, require_writa
 
 DEFAULT = Path("submissions") / "ledger.csv"
 _NUMBERS = ("oof_log_loss", "interval_low", "interval_high", "public_score", "private_score")
-_LISTS = ("members", "weights", "config_digests")
+_LISTS = ("members", "weights", "config_digests", "sent")
 _SEPARATOR = ";"
 
 
@@ -42,6 +42,7 @@ class Entry:
         public_score: log loss on the public leaderboard, NaN until it is known.
         private_score: log loss on the private one.
         note: anything worth remembering.
+        sent: when it was sent to Kaggle, UTC, ISO 8601; more than once only on request.
     """
 
     file: str
@@ -59,6 +60,7 @@ class Entry:
     public_score: float = math.nan
     private_score: float = math.nan
     note: str = ""
+    sent: tuple[str, ...] = ()
 
     def cells(self) -> list[str]:
         """The row as it stands in the CSV."""
@@ -160,12 +162,23 @@ class Ledger:
 
     def annotate(self, entry: Entry, note: str) -> Entry:
         """Give a row that is there another note."""
+        return self._changed(entry, lambda row: dataclasses.replace(row, note=note))
+
+    def sent(self, entry: Entry, moment: str) -> Entry:
+        """Write down that the file of a row that is there was sent to Kaggle, and when."""
+        return self._changed(entry, lambda row: dataclasses.replace(row, sent=(*row.sent, moment)))
+
+    def sent_on(self, day: str) -> int:
+        """How many submissions were sent on a day (``2026-11-26``, UTC)."""
+        return sum(moment.startswith(day) for entry in self.entries() for moment in entry.sent)
+
+    def _changed(self, entry: Entry, change: Callable[[Entry], Entry]) -> Entry:
         with self._locked():
             known = list(self.entries())
             rows = [row for row, old in enumerate(known) if (old.file, old.digest) == (entry.file, entry.digest)]
             if not rows:
                 raise UsageError(f"{self.path} has no row for '{entry.file}': see 'dogbreed submission list'")
-            known[rows[-1]] = dataclasses.replace(known[rows[-1]], note=note)
+            known[rows[-1]] = change(known[rows[-1]])
             self._save(known)
             return known[rows[-1]]
 

@@ -1,16 +1,21 @@
-"""The real ``kaggle`` client (2.2.x), imported late, kept quiet, given time limits and patience.
+"""The real ``kaggle`` client (2.0 or later), imported late, kept quiet, given time limits and patience.
 
 The client finds the credentials by itself: access token (variable or file), kaggle.json, environment, OAuth. The kit
 never reads, prints, stores or packs one. The client's verbose mode would print them; it is switched off.
+
+What the kit asks goes to the services (``kagglesdk``) wherever it can: their requests are the same from 2.0 on, while
+methods of ``KaggleApi`` come and go. What an older one does not know is asked for with ``knows``, never assumed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib import metadata
 from typing import Any, TypeVar
 
 from competition.console import say
@@ -22,6 +27,8 @@ T = TypeVar("T")
 
 CONNECT_SECONDS, READ_SECONDS = 15.0, 120.0
 _TALKATIVE = ("VERBOSE", "VERBOSE_OUTPUT")
+_OLDEST = 2  # the first whose requests are those of kagglesdk
+UPGRADE = "pip install -U kaggle"
 _EXTRA = "this command needs the kaggle client: pip install 'dogbreed-kit[kaggle]'"
 
 
@@ -75,11 +82,10 @@ def connect(patience: Patience | None = None) -> Connection:
         KaggleError: the client is not installed, there are no credentials, or Kaggle refuses them.
     """
     patience = patience or Patience()
-    api_class = _patient_class()
     heard = io.StringIO()
 
     def authenticate() -> Any:
-        api = api_class()
+        api = _made(_patient_class())
         try:
             with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
                 api.authenticate()
@@ -95,14 +101,38 @@ def connect(patience: Patience | None = None) -> Connection:
     return connection
 
 
+def _made(api_class: Any) -> Any:
+    """A client that also looks for what 'kaggle auth login' leaves: 2.0 only does when it is told to."""
+    oauth = "enable_oauth" in inspect.signature(api_class).parameters
+    return api_class(enable_oauth=True) if oauth else api_class()
+
+
+def version() -> str:
+    """Version of the client that is installed; "of an unknown version" where nothing tells."""
+    try:
+        return metadata.version("kaggle")
+    except metadata.PackageNotFoundError:
+        return "of an unknown version"
+
+
+def knows(service: Any, name: str) -> bool:
+    """Whether this version of the client has a request, or a field of one."""
+    return hasattr(type(service), name)
+
+
 @lru_cache(maxsize=1)
 def _patient_class() -> Any:
     """``KaggleApi`` whose requests end in time and are never printed.
 
     Raises:
-        KaggleError: the client is not installed, or cannot be imported.
+        KaggleError: the client is not installed, too old, or cannot be imported.
     """
+    too_old = f"kaggle {version()} is too old: this command needs {_OLDEST}.0 or later ({UPGRADE})"
+    if version().split(".")[0] in map(str, range(_OLDEST)):  # before the import, which may ask for credentials
+        raise KaggleError(too_old)
     kaggle_api = _imported()
+    if not hasattr(kaggle_api, "build_kaggle_client"):
+        raise KaggleError(too_old)
 
     class PatientApi(kaggle_api):  # type: ignore[misc,valid-type]
         """Overrides the one method through which the client makes every connection."""
@@ -121,6 +151,8 @@ def _patient_class() -> Any:
 
 def _imported() -> Any:
     """The class ``KaggleApi``. Importing it authenticates once, which may print and even exit; both are held back."""
+    import requests
+
     heard = io.StringIO()
     try:
         with _not_talkative(), contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
@@ -128,6 +160,8 @@ def _imported() -> Any:
     except ImportError as error:
         reason = "" if (error.name or "").split(".")[0] == "kaggle" else f" ({one_line(error, 120)})"
         raise KaggleError(f"{_EXTRA}{reason}") from error
+    except requests.exceptions.RequestException as error:
+        raise translate(error, "log in to Kaggle") from error
     except OSError as error:
         raise KaggleError(
             f"the kaggle client cannot make its folder ({one_line(error, 160)}): set KAGGLE_CONFIG_DIR"
@@ -139,12 +173,21 @@ def _imported() -> Any:
 
 @contextlib.contextmanager
 def _not_talkative() -> Iterator[None]:
-    """Hide the variables that make the client print its requests, credentials included, already at import."""
-    hidden = {name: os.environ.pop(name) for name in _TALKATIVE if name in os.environ}
+    """Hide the variables that make the client print its requests, credentials included, already at import.
+
+    2.0 leaves the process at import without credentials, and counts those of 'kaggle auth login' only when told to.
+    """
+    changed = {name: os.environ.get(name) for name in (*_TALKATIVE, "KAGGLE_ENABLE_OAUTH")}
+    for name in _TALKATIVE:
+        os.environ.pop(name, None)
+    os.environ["KAGGLE_ENABLE_OAUTH"] = "1"
     try:
         yield
     finally:
-        os.environ.update(hidden)
+        for name, value in changed.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -6,14 +6,14 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from competition.console import duration, say, warn
 from competition.errors import UsageError
 from competition.publish import backoff
-from competition.publish.client import Connection
+from competition.publish.client import UPGRADE, Connection, knows, version
 from competition.publish.kaggle_errors import KaggleError, KernelError, Kind
 from competition.publish.redact import one_line, terminal_safe
 
@@ -33,9 +33,12 @@ class KernelName:
         return f"{self.owner}/{self.slug}" + (f"/{self.version}" if self.version else "")
 
     def ask(self, request: Any) -> Any:
-        """Fill in a request of the client. Without a version Kaggle answers for whatever was pushed last."""
+        """Fill in a request of the client. Without a version Kaggle answers for whatever was pushed last.
+
+        So it does where the request of an older client (kagglesdk 0.1.20) cannot name one: see ``asked``.
+        """
         request.user_name, request.kernel_slug = self.owner, self.slug
-        if self.version:
+        if self.version and knows(request, "version_label"):
             request.version_label = f"v{self.version}"  # a bare number is not found
         return request
 
@@ -182,6 +185,33 @@ def latest(connection: Connection, name: KernelName) -> Version | None:
     return Version(number, (found.blob.source or "") if found.blob is not None else "")
 
 
+def asked(connection: Connection, doing: str, name: KernelName, request: Any, ask: Callable[[Any, Any], Any]) -> Any:
+    """Ask for something of the kernel's version, and be sure that the answer is that version's.
+
+    Args:
+        connection: to Kaggle.
+        doing: for the error line.
+        name: of the kernel.
+        request: of the client, empty.
+        ask: given the kernels' service and the request.
+
+    Raises:
+        KernelError: the client cannot name a version, and the one that is wanted is not the latest.
+        KaggleError: Kaggle refuses or cannot be reached.
+    """
+    request = name.ask(request)
+    answer = connection.call(doing, lambda services: ask(services.kernels.kernels_api_client, request))
+    if name.version and not knows(request, "version_label"):
+        # looked at afterwards: versions only go up, so one that is still the latest was it when it was asked
+        there = latest(connection, replace(name, version=0))
+        if there is None or there.number != name.version:
+            told = f"the latest is {there.number or 'not told'}" if there is not None else "there is none"
+            raise KernelError(
+                f"cannot {doing}: kaggle {version()} reaches a kernel's latest version only, and {told}: {UPGRADE}"
+            )
+    return answer
+
+
 def status(connection: Connection, name: KernelName) -> Status:
     """State of the session of the kernel's version.
 
@@ -190,11 +220,8 @@ def status(connection: Connection, name: KernelName) -> Status:
     """
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
 
-    request = name.ask(ApiGetKernelSessionStatusRequest())
-    answer = connection.call(
-        f"ask for the status of kernel {name}",
-        lambda services: services.kernels.kernels_api_client.get_kernel_session_status(request),
-    )
+    doing, request = f"ask for the status of kernel {name}", ApiGetKernelSessionStatusRequest()
+    answer = asked(connection, doing, name, request, lambda client, what: client.get_kernel_session_status(what))
     return Status(answer.status.name, terminal_safe(answer.failure_message or ""))
 
 
@@ -236,11 +263,8 @@ def logs(connection: Connection, name: KernelName) -> str:
     """
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-    request = name.ask(ApiListKernelSessionOutputRequest())
-    answer = connection.call(
-        f"read the log of kernel {name}",
-        lambda services: services.kernels.kernels_api_client.list_kernel_session_output(request),
-    )
+    doing, request = f"read the log of kernel {name}", ApiListKernelSessionOutputRequest()
+    answer = asked(connection, doing, name, request, lambda client, what: client.list_kernel_session_output(what))
     return terminal_safe(_plain_log(answer.log or ""))
 
 
@@ -259,6 +283,8 @@ def follow(connection: Connection, name: KernelName, show: Callable[[str], None]
     Raises:
         KaggleError: it cannot be read, or the connection breaks too often without anything new.
     """
+    if not knows(connection.api, "kernels_logs_stream"):
+        return _follow_by_asking(connection, name, show)
     shown = 0
 
     def read_on(api: Any) -> None:
@@ -268,7 +294,24 @@ def follow(connection: Connection, name: KernelName, show: Callable[[str], None]
                 shown = index + 1
                 show(terminal_safe(str(event.get("data") or "").rstrip("\n")))
 
-    connection.call_api(f"follow the log of kernel {name}", read_on)
+    return connection.call_api(f"follow the log of kernel {name}", read_on)
+
+
+def _follow_by_asking(connection: Connection, name: KernelName, show: Callable[[str], None]) -> None:
+    """What older clients (kaggle 2.0) do: ask for the whole log now and then, show what is new, until the end."""
+    say(f"kaggle {version()} cannot follow a log: asking again every {FIRST_POLL:.0f} s")
+    shown = 0
+    while True:
+        finished = status(connection, name).finished  # asked first, so that the last log is whole
+        lines = logs(connection, name).splitlines()
+        if not finished:
+            lines = lines[:-1]  # the last one may be half written
+        for line in lines[shown:]:
+            show(line)
+        shown = max(shown, len(lines))
+        if finished:
+            return
+        backoff.pause(FIRST_POLL)
 
 
 def _plain_log(text: str) -> str:

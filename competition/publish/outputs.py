@@ -19,7 +19,7 @@ from competition.errors import UsageError, nearest
 from competition.files import explain_disk_errors
 from competition.publish.client import Connection, plain_session
 from competition.publish.kaggle_errors import KernelError, translate
-from competition.publish.kernel_session import KernelName
+from competition.publish.kernel_session import KernelName, asked
 from competition.publish.record import RECORD, SUBMISSION, check_record, safe_name
 from competition.publish.transfer import download
 
@@ -61,12 +61,9 @@ def list_files(connection: Connection, name: KernelName) -> tuple[RemoteFile, ..
 def _page(connection: Connection, name: KernelName, token: str) -> Any:
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-    request = name.ask(ApiListKernelSessionOutputRequest())
+    doing, request = f"list the files of kernel {name}", ApiListKernelSessionOutputRequest()
     request.page_size, request.page_token = 100, token
-    return connection.call(
-        f"list the files of kernel {name}",
-        lambda services: services.kernels.kernels_api_client.list_kernel_session_output(request),
-    )
+    return asked(connection, doing, name, request, lambda client, what: client.list_kernel_session_output(what))
 
 
 def _require_distinct(files: Sequence[RemoteFile]) -> None:

@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from competition import environment
-from competition.publish.client import Connection
+from competition.console import warn
+from competition.prediction.ledger import Ledger, now
+from competition.publish.client import UPGRADE, Connection, knows, version
 from competition.publish.kaggle_errors import RULES, KaggleError, Kind
 from competition.publish.redact import one_line
 
 _MARK = re.compile(r"\[dogbreed ([0-9a-f]{16})\]")
 _PAGES, _PAGE = 50, 100
+SETTINGS = "https://www.kaggle.com/settings"
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,32 @@ class Submission:
 
 @dataclass(frozen=True)
 class Limits:
-    """Submissions made today and altogether, those still allowed now, and whether a lifetime cap is the reason."""
+    """Submissions made today and altogether, those still allowed now, and whether a lifetime cap is the reason.
+
+    ``left`` is None where the client cannot tell it: then ``today`` is the ledger's count, and Kaggle has the last word.
+    """
 
     today: int
     total: int
-    left: int
-    lifetime: bool
+    left: int | None
+    lifetime: bool = False
+
+    @property
+    def told(self) -> str:
+        """Both in words."""
+        if self.left is not None:
+            return f"{self.today} today, {self.left} left"
+        return f"{self.today} today by the ledger's count (UTC); kaggle {version()} cannot tell how many are left"
 
     def require_one(self) -> None:
-        """Stop before an upload that would be refused.
+        """Stop before an upload that would be refused. Where that is not known, the work goes on and says so.
 
         Raises:
             KaggleError: nothing is left.
         """
+        if self.left is None:
+            warn(f"{self.told}: going on, Kaggle refuses what is too many ({UPGRADE} asks first)")
+            return
         # all zero also means: no team yet, which the first submission changes
         if self.left > 0 or not (self.today or self.total):
             return
@@ -131,12 +147,37 @@ def _submission(item: Any) -> Submission:
     )
 
 
-def limits(connection: Connection, competition: str = environment.COMPETITION) -> Limits:
-    """What is left of the day's submissions."""
-    answer = connection.call_api(
-        "ask how many submissions are left", lambda api: api.competition_get_submission_limits(competition)
+def limits(
+    connection: Connection, ledger: Ledger, listed: Sequence[Submission], competition: str = environment.COMPETITION
+) -> Limits:
+    """What is left of the day's submissions.
+
+    Args:
+        connection: to Kaggle.
+        ledger: counts the day's submissions where the client cannot ask (kaggle 2.0).
+        listed: all submissions that Kaggle knows; those made elsewhere count, too.
+        competition: slug.
+
+    Raises:
+        KaggleError: Kaggle refuses or cannot be reached.
+    """
+
+    def ask(services: Any) -> Limits | None:
+        client = services.competitions.competition_api_client
+        if not knows(client, "get_submission_limits"):
+            return None
+        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest
+
+        request = ApiGetSubmissionLimitsRequest()
+        request.competition_name = competition
+        answer = client.get_submission_limits(request)
+        return Limits(answer.num_today, answer.num_total, answer.num_allowed_now, answer.limited_by_total)
+
+    today = now()[:10]  # Kaggle's day is UTC's, too
+    shown = sum(item.date.startswith(today) for item in listed)
+    return connection.call("ask how many submissions are left", ask) or Limits(
+        max(ledger.sent_on(today), shown), len(listed), None
     )
-    return Limits(answer.num_today, answer.num_total, answer.num_allowed_now, answer.limited_by_total)
 
 
 def require_entered(connection: Connection, competition: str = environment.COMPETITION) -> None:
@@ -199,8 +240,21 @@ def place_of(score: float, board: Sequence[Place]) -> int:
 
 
 def quota(connection: Connection) -> tuple[Quota, ...]:
-    """Accelerator hours of this week."""
-    answer = connection.call_api("ask for the accelerator quota", lambda api: api.quota_view())
+    """Accelerator hours of this week.
+
+    Raises:
+        KaggleError: the client cannot ask (kaggle 2.0), Kaggle refuses or cannot be reached.
+    """
+
+    def ask(services: Any) -> Any:
+        client = services.kernels.kernels_api_client
+        if not knows(client, "get_accelerator_quota_statistics"):
+            raise KaggleError(f"kaggle {version()} cannot tell the quota: {UPGRADE}, or look at {SETTINGS}")
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetAcceleratorQuotaStatisticsRequest
+
+        return client.get_accelerator_quota_statistics(ApiGetAcceleratorQuotaStatisticsRequest())
+
+    answer = connection.call("ask for the accelerator quota", ask)
     refresh = _date(answer.quota_refresh_time)
     return tuple(
         Quota(name, _hours(item.time_used), _hours(item.total_time_allowed), refresh)

@@ -95,12 +95,16 @@ def submit(
         spent = found is None
         if found is None:
             standing.require_entered(connection, competition)
-            standing.limits(connection, competition).require_one()
+            listed = standing.submissions(connection, competition)
+            standing.limits(connection, ledger, listed, competition).require_one()
             description = standing.mark(message, report.digest)
-            found = _send(connection, content, file.name, description, report.digest, competition)
+            before = {item.ref for item in listed}
+            found = _send(connection, content, file.name, description, report.digest, competition, before)
         else:
             say(f"this very file was sent on {found.date} already; nothing is spent (--again sends it once more)")
         entry = _written(ledger, file, report, row)
+        if spent or not entry.sent:
+            entry = ledger.sent(entry, now() if spent else found.date)
     found = await_score(connection, found, competition, wait_seconds)
     return Outcome(report, found, spent, _scored(ledger, file, entry, found))
 
@@ -123,12 +127,17 @@ def sent_before(connection: Connection, digest: str, competition: str) -> Submis
 
 
 def _send(
-    connection: Connection, content: bytes, name: str, description: str, digest: str, competition: str
+    connection: Connection,
+    content: bytes,
+    name: str,
+    description: str,
+    digest: str,
+    competition: str,
+    before: set[int],
 ) -> Submission:
     """Upload, then create the submission; only the upload, which costs nothing, is ever repeated."""
     from kagglesdk.competitions.types.competition_api_service import ApiCreateSubmissionRequest
 
-    before = {item.ref for item in standing.submissions(connection, competition)}
     request = ApiCreateSubmissionRequest()
     request.competition_name, request.submission_description = competition, description
     request.blob_file_tokens = _upload(connection, content, name, competition)
