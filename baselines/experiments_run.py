@@ -79,10 +79,11 @@ def run_study(
         KitError: no trial came to its end.
     """
     from baselines.experiments_report import write_report
-    from competition.training.sweep import retake_lost_trials
+    from competition.training.sweep import require_optuna, retake_lost_trials
 
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} is impossible: expected 1 or more")
+    require_optuna()
     home = Path(folder) if folder else Path("runs/sweeps") / study.name
     run = RunDir(home)
     with run.claimed():
