@@ -2,8 +2,9 @@
 
 Every method weighs a spatial layer's activations in its own way and sums over the channels; the rest is shared. For
 PyTorch models the ``grad-cam`` package computes the gradient methods, where it is installed; the NumPy code here, which
-serves Keras, the other methods, and everything where the package is absent, is held to it by test. The package's EigenCAM and ScoreCAM are not used: the first takes a full SVD over
-all channels, the second asks the device for one number per channel and image.
+serves Keras, the other methods, and everything where the package is absent, is held to it by test. The package's
+EigenCAM and ScoreCAM are not used: the first takes a full SVD over all channels, the second asks the device for one
+number per channel and image.
 """
 
 from __future__ import annotations
