@@ -178,7 +178,7 @@ def image_command(
     python: Annotated[str, typer.Option("--python", help="Of the freeze, where it does not say, as in 3.12.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="The list to write; default NAME.toml.")] = None,
 ) -> None:
-    """Software images of Kaggle and Colab: list them, make one's environment (its Python is printed), or a new list."""
+    """Images of Kaggle and Colab: list them, make one's environment (its Python is printed), or make a new list."""
     from competition.publish import images
 
     if not name:
