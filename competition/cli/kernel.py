@@ -108,29 +108,34 @@ def check_command(
     owner: Owner = "",
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the dataset, to look into it.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="A built folder instead of the sources.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Whose software: kaggle, colab, or a list (.toml).")] = "kaggle",
     kernels: Kernels = ROOT,
 ) -> None:
     """Look for every known trap of a push, without pushing; fails when there is one."""
     import tempfile
 
     from competition.errors import UsageError
+    from competition.publish.images import find_image
     from competition.publish.kernel_spec import OWNER
     from competition.publish.kernels import build
     from competition.publish.preflight import check_all, check_dataset, check_kernel
 
+    there = find_image(image)
+
     if dataset is not None and not dataset.is_dir():
         raise UsageError(f"--dataset {dataset} does not exist: make it with 'dogbreed kernel dataset --out {dataset}'")
     if folder is not None:
-        attached = check_dataset(dataset) if dataset is not None else ()
-        _require_clean((folder, finding) for finding in (*check_kernel(folder, dataset=dataset), *attached))
-        print(f"{folder}: no trap found")
+        attached = check_dataset(dataset, python=there.python) if dataset is not None else ()
+        found_here = (*check_kernel(folder, dataset=dataset, image=there), *attached)
+        _require_clean((folder, finding) for finding in found_here)
+        print(f"{folder}: no trap found, with the software of {there.name}")
         return
     specs = _chosen(names, kernels)
     with tempfile.TemporaryDirectory(prefix="dogbreed-check-") as temporary:
         folders = [build(spec, Path(temporary) / spec.slug, mode, owner or OWNER).folder for spec in specs]
-        found = check_all(specs, folders, dataset=dataset, placeholder_ok=not owner)
+        found = check_all(specs, folders, dataset=dataset, image=there, placeholder_ok=not owner)
     _require_clean((dataset if path == dataset else kernels / path.name, finding) for path, finding in found)
-    print(f"no trap found in {', '.join(spec.slug for spec in specs)}")
+    print(f"no trap found in {', '.join(spec.slug for spec in specs)}, with the software of {there.name}")
 
 
 @app.command("dry-run")
@@ -197,9 +202,7 @@ def image_command(
     images.check_name(name)
     made, target = from_freeze(freeze, name, python), out or Path(f"{name}.toml")
     write_text(target, list_text(made))
-    print(
-        f"{target}: Python {made.python_text}, {len(made.versions)} versions; lacks {', '.join(made.lacks) or 'nothing'}"
-    )
+    print(f"{target}: Python {made.python_text}, {len(made.versions)} versions; lacks {', '.join(made.lacks)}")
     print(f"use it with: dogbreed kernel dry-run NAME --image {target}")
 
 

@@ -101,7 +101,7 @@ def run_sweep(
 
 
 def require_optuna() -> None:
-    """Check that Optuna is there, without importing it; Colab's image, for one, has none.
+    """Check that Optuna is there; Colab's image, for one, has none.
 
     Raises:
         KitError: it is not.
