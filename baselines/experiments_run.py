@@ -1,29 +1,35 @@
-"""Working through a study: its trials in Optuna's database, in this process or several, on one machine or many."""
+"""Working through a study: its trials in Optuna's database, in this process or several, on one machine or many.
+
+Where Optuna is not installed (Colab's image has none) a study that declares its trials is worked through all the same,
+see ``experiments_plain``.
+"""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from baselines.experiments import Cell, Study, label_of
 from competition.console import duration, say, warn
-from competition.errors import KitError, ResumeError, StorageError, TrainingError, UsageError
-from competition.files import differences, explain_disk_errors
+from competition.errors import TrainingError, UsageError
 from competition.training.tracking import RunDir
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
     from baselines.experiments_report import Report
 
-_STARTUP_TRIALS = 5
+
+class Trial(Protocol):
+    """What a trial is written down with: Optuna's, or a plain one."""
+
+    @property
+    def number(self) -> int:
+        """Of the study, from 0."""
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keep a value with the trial."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Job:
         where: where data sets lie.
         device: for every trial.
         alone: one process works on the study, so that a seed makes a search repeatable.
+        shared: other machines may work on it too.
     """
 
     study: Study
@@ -45,6 +52,7 @@ class Job:
     where: str | None
     device: str
     alone: bool
+    shared: bool = False
 
     @property
     def title(self) -> str:
@@ -76,10 +84,9 @@ def run_study(
         UsageError: ``jobs`` is below 1, or the study does not fit its data.
         ResumeError: the folder or the database holds another study of that name.
         StorageError: the database cannot be reached.
-        KitError: no trial came to its end.
+        KitError: no trial came to its end, or the study needs Optuna, which is not installed.
     """
     from baselines.experiments_report import write_report
-    from competition.training.sweep import retake_lost_trials
 
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} is impossible: expected 1 or more")
@@ -87,200 +94,39 @@ def run_study(
     run = RunDir(home)
     with run.claimed():
         address = storage or f"sqlite:///{(home / 'study.sqlite3').resolve()}"
-        job = Job(study, home, address, str(where) if where else None, device, storage is None and jobs == 1)
-        database = open_study(job)
-        retake_lost_trials(database, alone=storage is None)
-        _queue(database, study)
-        waiting = _missing(database, study)
-        if waiting:
-            say(f"{study.name}: {waiting} trials to go{f', {jobs} at a time' if jobs > 1 else ''}")
-            _work(job, min(jobs, waiting))
-            left = _missing(database, study)
-            if left:
-                warn(f"{study.name}: {left} trials did not come to their end and are not in the report; run it again")
-        return write_report(study, trials_of(database, study), home)
+        alone = storage is None and jobs == 1
+        job = Job(study, home, address, str(where) if where else None, device, alone, storage is not None)
+        return write_report(study, _run_trials(job, jobs), home)
 
 
-def open_study(job: Job) -> optuna.Study:
-    """Create the study in the database, or join it when it compares the same.
-
-    Raises:
-        ResumeError: a study of that name compares something else.
-        StorageError: the database cannot be reached.
-    """
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from competition.training.sweep import database, without_password
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+def _run_trials(job: Job, jobs: int) -> list[dict[str, Any]]:
     try:
-        with explain_disk_errors(job.folder):
-            job.folder.mkdir(parents=True, exist_ok=True)
-        found = optuna.create_study(
-            study_name=job.title, storage=database(job.address), direction="minimize", load_if_exists=True
-        )
-    except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"the study's database {without_password(job.address)} cannot be used: {error}") from error
-    identity, stored = job.study.identity(), found.user_attrs.get("identity")
-    if stored is None:
-        found.set_user_attr("identity", identity)
-    elif stored != identity:
-        changed = "; ".join(differences(stored, identity)[:3])
-        raise ResumeError(
-            f"'{job.title}' compares something else there ({changed}): choose another --run-dir or --name"
-        )
-    # Machines that share a study must not draw the same values; alone, the seed makes a search repeatable.
-    seed = job.study.seeds[0] + len(found.get_trials(deepcopy=False)) if job.alone else None
-    found.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
-    return found
+        from baselines.experiments_optuna import run_trials
+    except ImportError as error:
+        if (error.name or "").split(".")[0] != "optuna":
+            raise
+        from baselines.experiments_plain import run_trials as run_plainly
+
+        return run_plainly(job)
+    return run_trials(job, jobs)
 
 
-def _queue(database: optuna.Study, study: Study) -> None:
-    """Queue the cells that the database does not know yet, or knows only as broken off."""
-    from optuna.trial import TrialState
-
-    broken = [TrialState.FAIL, TrialState.PRUNED]
-    known = {
-        trial.user_attrs.get("cell")
-        for trial in database.get_trials(deepcopy=False)
-        if trial.state not in broken or "diverged" in trial.user_attrs
+def row_of(number: int, key: str, attributes: Mapping[str, Any], state: str) -> dict[str, Any]:
+    """A settled trial for the report: ``label``, ``settings``, ``seed``, ``state`` and the figures."""
+    return {
+        "trial": number,
+        "key": key,
+        "label": label_of(attributes["settings"]),
+        "settings": attributes["settings"],
+        "seed": attributes["seed"],
+        "state": state,
+        "run": attributes.get("run"),
+        **attributes.get("figures", {}),
     }
-    for cell in [] if study.searched else study.cells():
-        if cell.key not in known:
-            database.enqueue_trial({}, user_attrs={"cell": cell.key})
 
 
-def trials_of(database: optuna.Study, study: Study) -> list[dict[str, Any]]:
-    """What the settled trials of the study reached: ``label``, ``settings``, ``seed``, ``state`` and the figures.
-
-    A cell that was run twice (by two machines at once) counts once.
-    """
-    from optuna.trial import TrialState
-
-    rows: dict[str, dict[str, Any]] = {}
-    for trial in database.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
-        attributes = trial.user_attrs
-        if "settings" not in attributes or (trial.state == TrialState.FAIL and "diverged" not in attributes):
-            continue
-        state = "finished" if trial.state == TrialState.COMPLETE else "diverged"
-        key = attributes.get("cell", str(trial.number))
-        rows.setdefault(
-            key,
-            {
-                "trial": trial.number,
-                "key": key,
-                "label": label_of(attributes["settings"]),
-                "settings": attributes["settings"],
-                "seed": attributes["seed"],
-                "state": state,
-                "run": attributes.get("run"),
-                **attributes.get("figures", {}),
-            },
-        )
-    if study.searched:
-        return list(rows.values())
-    # In the order in which the study declares them; a database may hold seeds that are not asked for now.
-    return [rows[cell.key] for cell in study.cells() if cell.key in rows]
-
-
-def _missing(database: optuna.Study, study: Study) -> int:
-    wanted = study.trials if study.searched else len(study.cells())
-    return max(0, wanted - len(trials_of(database, study)))
-
-
-def _work(job: Job, jobs: int) -> None:
-    """Train until nothing waits, in this process or in several."""
-    if jobs == 1:
-        work(job)
-        return
-    context = multiprocessing.get_context("spawn")  # a forked child would inherit the threads' locks, held
-    with _threads(max(1, (os.cpu_count() or 1) // jobs)):
-        workers = [context.Process(target=_worker, args=(job,)) for _ in range(jobs)]
-        for worker in workers:
-            worker.start()
-    try:
-        for worker in workers:
-            worker.join()
-    except BaseException:
-        for worker in workers:
-            worker.terminate()
-        raise
-    if all(worker.exitcode for worker in workers):
-        raise KitError(f"all {jobs} worker processes ended by an error (see above); --jobs 1 shows it in full")
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Environment for processes started in the block: so many computing threads each."""
-    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: before[name] or str(count) for name in names})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-
-
-def _worker(job: Job) -> None:
-    """Main function of a worker process: errors of users are one line here as well."""
-    import sys
-
-    from competition.entry import hush_imports
-    from competition.environment import before_tensorflow
-
-    hush_imports()
-    before_tensorflow()
-    try:
-        work(job)
-    except KitError as error:
-        warn(f"a worker ended: {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def work(job: Job) -> None:
-    """Take trials from the database one by one until none is left."""
-    from optuna.exceptions import TrialPruned
-
-    database = open_study(job)
-    cells = {cell.key: cell for cell in job.study.cells()} if not job.study.searched else {}
-
-    def objective(trial: optuna.Trial) -> float:
-        if job.study.searched:
-            cell = Cell({key: entry.suggest(trial, key) for key, entry in job.study.space.items()}, job.study.seeds[0])
-        elif trial.user_attrs.get("cell") in cells:
-            cell = cells[trial.user_attrs["cell"]]
-        else:
-            if "cell" not in trial.user_attrs:  # another worker took the last one between the look and the asking
-                database.stop()
-            raise TrialPruned  # a seed that is not asked for now: queued again when it is
-        return _one(job, trial, cell)
-
-    def enough(database: optuna.Study, trial: FrozenTrial) -> None:
-        if not _left(database, job.study, set(cells)):
-            database.stop()
-
-    if _left(database, job.study, set(cells)):
-        database.optimize(objective, callbacks=[enough], catch=(TrainingError,))
-
-
-def _left(database: optuna.Study, study: Study, cells: set[str]) -> bool:
-    """Whether a trial is to be taken: a queued cell of this study, or one more draw."""
-    from optuna.trial import TrialState
-
-    trials = database.get_trials(deepcopy=False)
-    if study.searched:
-        taken = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        return len(trials_of(database, study)) + len(taken) < study.trials
-    return any(trial.state == TrialState.WAITING and trial.user_attrs.get("cell") in cells for trial in trials)
-
-
-def _one(job: Job, trial: optuna.Trial, cell: Cell) -> float:
-    """Train one cell and tell the database; returns the validation loss."""
+def one(job: Job, trial: Trial, cell: Cell) -> float:
+    """Train one cell and write down with the trial what came of it; returns the validation loss."""
     import dataclasses
 
     from baselines.experiments_trial import plain, run_plan

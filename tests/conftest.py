@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,19 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("no real data here: set DOGBREED_SHARED")
     return folder
+
+
+@pytest.fixture
+def needs_optuna() -> None:
+    """Some images have no Optuna; what is said there is tested beside, by ``no_optuna``."""
+    pytest.importorskip("optuna", reason="Optuna is not in this image (what is said without it is tested beside)")
+
+
+@pytest.fixture
+def no_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Optuna were not installed."""
+    monkeypatch.delitem(sys.modules, "baselines.experiments_optuna", raising=False)
+    monkeypatch.setitem(sys.modules, "optuna", None)
 
 
 @pytest.fixture

@@ -108,29 +108,34 @@ def check_command(
     owner: Owner = "",
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the dataset, to look into it.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="A built folder instead of the sources.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Whose software: kaggle, colab, or a list (.toml).")] = "kaggle",
     kernels: Kernels = ROOT,
 ) -> None:
     """Look for every known trap of a push, without pushing; fails when there is one."""
     import tempfile
 
     from competition.errors import UsageError
+    from competition.publish.images import find_image
     from competition.publish.kernel_spec import OWNER
     from competition.publish.kernels import build
     from competition.publish.preflight import check_all, check_dataset, check_kernel
 
+    there = find_image(image)
+
     if dataset is not None and not dataset.is_dir():
         raise UsageError(f"--dataset {dataset} does not exist: make it with 'dogbreed kernel dataset --out {dataset}'")
     if folder is not None:
-        attached = check_dataset(dataset) if dataset is not None else ()
-        _require_clean((folder, finding) for finding in (*check_kernel(folder, dataset=dataset), *attached))
-        print(f"{folder}: no trap found")
+        attached = check_dataset(dataset, python=there.python) if dataset is not None else ()
+        found_here = (*check_kernel(folder, dataset=dataset, image=there), *attached)
+        _require_clean((folder, finding) for finding in found_here)
+        print(f"{folder}: no trap found, with the software of {there.name}")
         return
     specs = _chosen(names, kernels)
     with tempfile.TemporaryDirectory(prefix="dogbreed-check-") as temporary:
         folders = [build(spec, Path(temporary) / spec.slug, mode, owner or OWNER).folder for spec in specs]
-        found = check_all(specs, folders, dataset=dataset, placeholder_ok=not owner)
+        found = check_all(specs, folders, dataset=dataset, image=there, placeholder_ok=not owner)
     _require_clean((dataset if path == dataset else kernels / path.name, finding) for path, finding in found)
-    print(f"no trap found in {', '.join(spec.slug for spec in specs)}")
+    print(f"no trap found in {', '.join(spec.slug for spec in specs)}, with the software of {there.name}")
 
 
 @app.command("dry-run")
@@ -148,21 +153,57 @@ def dry_run_command(
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=JSON of the kernel's settings.")] = None,
     mode: Mode = "bundle",
     out: Annotated[Path | None, typer.Option("--out", help="Where Kaggle is simulated; default build/dry-run.")] = None,
+    image: Annotated[
+        str, typer.Option("--image", help="In the Python and versions of an image: kaggle, colab, or a list (.toml).")
+    ] = "",
     kernels: Kernels = ROOT,
 ) -> None:
     """Execute a built kernel as Kaggle would: a clean process without network and without this checkout."""
     from competition.environment import COMPETITION
+    from competition.publish.images import find_image
     from competition.publish.kernel_spec import DATASET, find_kernel
     from competition.publish.rehearsal import rehearse
 
     inputs = {key: Path(text) for key, text in _pairs(given or (), "--input NAME=FOLDER").items()}
     inputs |= {key: path for key, path in ((COMPETITION, data), (DATASET, weights)) if path is not None}
-    spec = find_kernel(name, kernels)
+    spec, chosen = find_kernel(name, kernels), find_image(image) if image else None
     target = out or Path("build") / "dry-run" / spec.slug
-    done = rehearse(spec, target, inputs, mode=mode, small=small, settings=_values(settings or ()))
+    done = rehearse(spec, target, inputs, mode=mode, small=small, settings=_values(settings or ()), image=chosen)
     for path in sorted(item for item in done.working.iterdir() if item.is_file()):
         print(f"{path} ({path.stat().st_size:,} bytes)")
-    print(f"{done.isolation}; {done.seconds:.0f} s; log in {done.log}")
+    print(f"{done.isolation}; {done.versions}; {done.seconds:.0f} s; log in {done.log}")
+
+
+@app.command("image")
+def image_command(
+    name: Annotated[str, typer.Argument(help="An image; left out, all are listed.")] = "",
+    freeze: Annotated[
+        Path | None, typer.Option("--freeze", help="Make the list NAME from this output of 'pip freeze'.")
+    ] = None,
+    python: Annotated[str, typer.Option("--python", help="Of the freeze, where it does not say, as in 3.12.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="The list to write; default NAME.toml.")] = None,
+) -> None:
+    """Images of Kaggle and Colab: list them, make one's environment (its Python is printed), or make a new list."""
+    from competition.publish import images
+
+    if not name:
+        for known in map(images.find_image, images.image_names()):
+            lacks = f", lacks {', '.join(known.lacks)}" if known.lacks else ""
+            print(f"{known.name}: Python {known.python_text}, {images.told_versions(known.versions)}{lacks}")
+        return
+    if freeze is None:
+        from competition.publish.image_environment import environment_of
+
+        print(environment_of(images.find_image(name)))
+        return
+    from competition.files import write_text
+    from competition.publish.image_list import from_freeze, list_text
+
+    images.check_name(name)
+    made, target = from_freeze(freeze, name, python), out or Path(f"{name}.toml")
+    write_text(target, list_text(made))
+    print(f"{target}: Python {made.python_text}, {len(made.versions)} versions; lacks {', '.join(made.lacks)}")
+    print(f"use it with: dogbreed kernel dry-run NAME --image {target}")
 
 
 kernel_kaggle.register(app)

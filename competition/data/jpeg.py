@@ -8,7 +8,6 @@ installed, does so without OpenCV's ways round it (224 x 224 pixels: 0.34, 0.20 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import struct
 from functools import cache
 from typing import Any
@@ -59,8 +58,10 @@ def decode_plain(content: bytes, size: tuple[int, int], min_side: int | None) ->
 @cache
 def _simplejpeg() -> Any:
     """The package, or None where it is not installed."""
-    found = importlib.util.find_spec("simplejpeg")
-    return None if found is None else importlib.import_module("simplejpeg")
+    try:
+        return importlib.import_module("simplejpeg")
+    except ImportError:
+        return None
 
 
 def _by_simplejpeg(package: Any, content: bytes, size: tuple[int, int], factor: int) -> np.ndarray | None:

@@ -1,9 +1,10 @@
 """Class activation maps, for any model behind the protocol: where in the image the evidence for a target lies.
 
 Every method weighs a spatial layer's activations in its own way and sums over the channels; the rest is shared. For
-PyTorch models the ``grad-cam`` package computes the gradient methods; the NumPy code here, which serves Keras and the
-other methods, is held to it by test. The package's EigenCAM and ScoreCAM are not used: the first takes a full SVD over
-all channels, the second asks the device for one number per channel and image.
+PyTorch models the ``grad-cam`` package computes the gradient methods, where it is installed; the NumPy code here, which
+serves Keras, the other methods, and everything where the package is absent, is held to it by test. The package's
+EigenCAM and ScoreCAM are not used: the first takes a full SVD over all channels, the second asks the device for one
+number per channel and image.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ def _maps(backend: Backend, images: np.ndarray, target: Target, method: str, lay
         if isinstance(backend, PackageEngine) and backend.package_serves(method, layer):
             return backend.package_cam(images, target, method, layer)
         if engine == "grad-cam":
-            raise UsageError(f"the grad-cam package does not serve '{method}' here: use engine='numpy'")
+            raise UsageError(
+                f"the grad-cam package is not installed or does not serve '{method}' here: use engine='numpy'"
+            )
     if method == "scorecam":
         return spread(_scorecam(backend, images, target, layer), images.shape[1:3])
     weigh = METHODS[method].weigh

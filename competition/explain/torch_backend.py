@@ -176,10 +176,10 @@ class TorchBackend:
         return _numpy(weight.permute(2, 3, 1, 0))
 
     def package_serves(self, method: str, layer: str) -> bool:
-        """Whether the ``grad-cam`` package computes this method; of a module called twice it takes the first call."""
-        from competition.explain.torch_engine import CLASSES
+        """Whether the ``grad-cam`` package is there and computes this method; it takes a module's first call of two."""
+        from competition.explain.torch_engine import CLASSES, package
 
-        return method in CLASSES and self.book.calls(layer) == 1
+        return method in CLASSES and self.book.calls(layer) == 1 and package() is not None
 
     def package_cam(self, images: np.ndarray, target: Target, method: str, layer: str) -> np.ndarray:
         """Maps by the ``grad-cam`` package, float32 (n, h, w) in [0, 1]."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from competition.console import say
 from competition.errors import KitError
 from competition.explain.backend import Target, check_finite
 from competition.explain.torch_hooks import untouched
@@ -22,6 +24,19 @@ CLASSES = {
     "layercam": "LayerCAM",
     "finercam": "GradCAM",  # the contrast is in the target
 }
+
+
+@lru_cache(maxsize=1)
+def package() -> Any | None:
+    """The ``grad-cam`` package, or None where it is not installed or does not import; that is said once."""
+    try:
+        import pytorch_grad_cam
+    except ImportError as error:
+        lacking = error.name in (None, "pytorch_grad_cam")
+        why = "is not installed" if lacking else f"cannot be imported ({error})"
+        say(f"grad-cam {why}: the kit's own engine makes the maps, which are the same")
+        return None
+    return pytorch_grad_cam
 
 
 class _Wrapped(nn.Module):
@@ -58,8 +73,6 @@ def package_cam(backend: TorchBackend, images: np.ndarray, target: Target, metho
     Raises:
         KitError: activations or gradients are NaN, or the logits do not depend on the layer.
     """
-    import pytorch_grad_cam
-
     pixels = backend.tensor(images)
     weights = backend.tensor_of(target)
 
@@ -67,7 +80,7 @@ def package_cam(backend: TorchBackend, images: np.ndarray, target: Target, metho
         return backend.book.to_map(layer, output, images.shape).permute(0, 3, 1, 2)
 
     with untouched(backend.model), backend.cut_at(layer, []):  # before the package's hooks: nothing is computed below
-        kind: Any = getattr(pytorch_grad_cam, CLASSES[method])
+        kind: Any = getattr(package(), CLASSES[method])
         engine = kind(_Wrapped(backend), [backend.model.get_submodule(layer)], as_map)
         # Not as a context manager: the package's __exit__ swallows IndexError.
         try:

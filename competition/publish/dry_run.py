@@ -1,9 +1,10 @@
 """A built kernel executed as Kaggle would: a clean process, ``input`` and ``working``, no network, no checkout.
 
 What the kernel sees is a folder in Kaggle's layout, named by ``DOGBREED_KAGGLE_ROOT``. Only what its metadata attach is
-there. Two things keep the network away: a network namespace of its own (``unshare``, where the system allows it; it
-binds compiled code as well), and a guard in the process (audit hooks), which also hides the checkout and refuses writes
-to the inputs. Afterwards the inputs are compared with what they were.
+there. It runs in this process's environment, or in an image's (``image_environment``). Two things keep the network
+away: a network namespace of its own (``unshare``, where the system allows it; it binds compiled code as well), and a
+guard in the process (audit hooks), which also hides the checkout and refuses writes to the inputs. Afterwards the
+inputs are compared with what they were.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from competition.errors import DataError, KitError, UsageError
 from competition.files import explain_disk_errors, read_json, write_text
 from competition.prediction.checker import check_submission
 from competition.publish.bundle import PACKAGES
+from competition.publish.image_environment import environment_of, hidden_from
+from competition.publish.images import Image, here, told_versions
 from competition.publish.in_kernel import SETTINGS
 from competition.publish.kernel_spec import METADATA_FILE
 from competition.publish.notebook import joined, read_notebook
@@ -56,12 +59,14 @@ class DryRun:
         log: everything it printed.
         seconds: wall time.
         isolation: what kept the network away.
+        versions: in whose versions it ran.
     """
 
     working: Path
     log: Path
     seconds: float
     isolation: str
+    versions: str
 
 
 def dry_run(
@@ -73,6 +78,7 @@ def dry_run(
     outputs: Sequence[str] = (),
     timeout_seconds: float = 12 * 3600.0,
     echo: bool = True,
+    image: Image | None = None,
 ) -> DryRun:
     """Execute a built kernel.
 
@@ -85,6 +91,7 @@ def dry_run(
         outputs: files that it must leave.
         timeout_seconds: it is stopped after that.
         echo: pass on what it prints.
+        image: whose Python and versions; None takes this process's.
 
     Raises:
         UsageError: an attached input is not given, or ``out`` holds something else.
@@ -92,16 +99,18 @@ def dry_run(
     """
     values = dict(read_json(folder / METADATA_FILE))
     _require_inputs(values, inputs)
+    python = Path(sys.executable) if image is None else environment_of(image)
     root = _fresh(out)
     laid = _lay(inputs, root / "input")
     code = _script(folder / str(values["code_file"]), root / "src")
     before = _snapshot(laid)
     prefix, isolation = network_namespace()
-    environment = _environment(root, laid, settings or {})
+    environment = _environment(root, laid, settings or {}, image)
     log = out / "log.txt"
     begun = time.monotonic()
-    say(f"dry run of {values['id']} in {root} ({isolation})")
-    status = _execute([*prefix, sys.executable, "-u", str(code)], root, environment, log, timeout_seconds, echo)
+    versions = _versions(image)
+    say(f"dry run of {values['id']} in {root} ({isolation}), {versions}")
+    status = _execute([*prefix, str(python), "-u", str(code)], root, environment, log, timeout_seconds, echo)
     seconds = time.monotonic() - begun
     if status:
         raise DryRunError(f"{values['id']} failed ({_how(status, timeout_seconds)}): {_last_line(log)}; see {log}")
@@ -111,7 +120,7 @@ def dry_run(
     submits = values["kernel_type"] == "script" or SUBMISSION in outputs
     _require_outputs(root, outputs, submits and COMPETITION in (values.get("competition_sources") or ()))
     say(f"dry run of {values['id']}: {duration(seconds)}, its files are in {root / 'working'}")
-    return DryRun(root / "working", log, seconds, isolation)
+    return DryRun(root / "working", log, seconds, isolation, versions)
 
 
 def attached(values: Mapping[str, Any]) -> dict[str, str]:
@@ -189,16 +198,26 @@ def _is_python(cell: str) -> bool:
     return True
 
 
-def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, str]:
+def _versions(image: Image | None) -> str:
+    """In whose versions it runs, for people."""
+    if image is not None:
+        return f"in the versions of {image.name}: Python {image.python_text}, {told_versions(image.versions)}"
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"in this environment's versions, no image's: Python {python}, {told_versions(here())}"
+
+
+def _environment(
+    root: Path, laid: Mapping[str, Path], settings: Mapping[str, Any], image: Image | None
+) -> dict[str, str]:
     """Nothing of this process's environment but the path and the threads; above all no credential."""
     checkout = Path(competition.__file__).resolve().parents[1]
     shutil.copyfile(Path(__file__).with_name("kernel_guard.py"), root / "guard" / "sitecustomize.py")
     places = [str(path) for path in laid.values()]
+    own = [checkout] if (checkout / "setup.cfg").is_file() else [checkout / name for name in PACKAGES]
+    hidden, left = hidden_from(image, [str(path) for path in own])
     rules = {
-        "hidden": [str(checkout)]
-        if (checkout / "setup.cfg").is_file()
-        else [str(checkout / name) for name in PACKAGES],
-        "open": [str(root), sys.prefix, *places],
+        "hidden": hidden,
+        "open": [str(root), *left, *places],
         "readonly": [str(root / "input"), *places],
         "parent": os.getpid(),
     }

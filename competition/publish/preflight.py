@@ -6,6 +6,7 @@ minutes, what fails after hours, what fails at the submission.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +16,11 @@ from competition.errors import DataError
 from competition.files import read_json
 from competition.publish.credentials import secrets_in, text_files
 from competition.publish.finding import Finding
+from competition.publish.images import Image, find_image
 from competition.publish.kernel_spec import KAGGLE_PYTHON, METADATA_FILE, KernelSpec
 from competition.publish.preflight_code import check_code
 from competition.publish.preflight_dataset import backbones_in, check_dataset
+from competition.publish.preflight_imports import distributions_in
 from competition.publish.preflight_metadata import check_metadata
 
 __all__ = ["KAGGLE_PYTHON", "SESSION_SECONDS", "Finding", "check_all", "check_dataset", "check_kernel"]
@@ -32,7 +35,8 @@ def check_kernel(
     *,
     dataset: Path | None = None,
     cost_seconds: float = 0.0,
-    python: tuple[int, int] = KAGGLE_PYTHON,
+    image: Image | None = None,
+    python: tuple[int, int] | None = None,
     current: bool = True,
     placeholder_ok: bool = False,
 ) -> tuple[Finding, ...]:
@@ -43,7 +47,8 @@ def check_kernel(
         dataset: folder of the dataset that the kernel attaches, where it is at hand: which weights it holds is looked
             at (``check_dataset`` looks at the rest).
         cost_seconds: measured wall time; 0 when it was not measured.
-        python: version on Kaggle.
+        image: the software there; None means Kaggle's newest list.
+        python: another version than the image's.
         current: compare the packages it carries with those of this kit.
         placeholder_ok: whether the account may still be the placeholder (nothing is pushed then).
 
@@ -59,8 +64,11 @@ def check_kernel(
     findings = [*check_metadata(values, folder, placeholder_ok=placeholder_ok), *_files(folder, values)]
     code = folder / str(values.get("code_file") or "?")
     weights = backbones_in(dataset) if dataset is not None else None
+    wheels = distributions_in(dataset) if dataset is not None else None
+    there = image or find_image("kaggle")
     if code.is_file():
-        findings += check_code(code, values, python, current, weights)
+        there = dataclasses.replace(there, python=python or there.python)
+        findings += check_code(code, values, there, current, weights, wheels)
     findings += _time(cost_seconds, bool(values.get("enable_tpu")))
     return tuple(findings)
 
@@ -70,6 +78,7 @@ def check_all(
     folders: Sequence[Path],
     *,
     dataset: Path | None = None,
+    image: Image | None = None,
     placeholder_ok: bool = False,
 ) -> tuple[tuple[Path, Finding], ...]:
     """Check several kernels, that no two have the same title or slug, and the dataset that they attach.
@@ -78,16 +87,18 @@ def check_all(
         specs: the kernels.
         folders: where each was built, in the same order.
         dataset: see ``check_kernel``.
+        image: see ``check_kernel``.
         placeholder_ok: see ``check_kernel``.
     """
     found = [
         (folder, finding)
         for spec, folder in zip(specs, folders, strict=True)
         for finding in check_kernel(
-            folder, dataset=dataset, cost_seconds=spec.cost_seconds, placeholder_ok=placeholder_ok
+            folder, dataset=dataset, cost_seconds=spec.cost_seconds, image=image, placeholder_ok=placeholder_ok
         )
     ]
-    attached = check_dataset(dataset, placeholder_ok=placeholder_ok) if dataset is not None else ()
+    python = image.python if image is not None else KAGGLE_PYTHON
+    attached = check_dataset(dataset, placeholder_ok=placeholder_ok, python=python) if dataset is not None else ()
     return (*found, *_taken(folders), *((dataset or Path(), finding) for finding in attached))
 
 

@@ -15,8 +15,10 @@ from competition.publish import bundle
 from competition.publish.code_scan import Scan, scan, without_magics
 from competition.publish.credentials import secrets_in
 from competition.publish.finding import Finding
+from competition.publish.images import Image
 from competition.publish.kernels import KernelCode, read_code
 from competition.publish.notebook import read_notebook
+from competition.publish.preflight_imports import check_imports
 
 # Kaggle refuses a source beyond a mebibyte (recalled, not documented); what the client adds as JSON counts too.
 CODE_LIMIT = 1_000_000
@@ -47,16 +49,22 @@ class Code:
 
 
 def check_code(
-    path: Path, values: Mapping[str, Any], python: tuple[int, int], current: bool, weights: tuple[str, ...] | None
+    path: Path,
+    values: Mapping[str, Any],
+    image: Image,
+    current: bool,
+    weights: tuple[str, ...] | None,
+    wheels: tuple[str, ...] | None = None,
 ) -> Iterator[Finding]:
     """Everything that can be seen in the code file.
 
     Args:
         path: the code file.
         values: the kernel's metadata.
-        python: version on Kaggle.
+        image: the software there.
         current: compare the packages it carries with those of this kit.
         weights: names of the backbones in the attached dataset; None when its content is not known.
+        wheels: distributions in the attached dataset, likewise.
     """
     size = path.stat().st_size
     if size > CODE_LIMIT:
@@ -71,15 +79,18 @@ def check_code(
     yield from _secrets(path, parts)
     plain, shell = without_magics(parts.own) if path.suffix == ".ipynb" else (parts.own, "")
     try:
-        code = Code(path, values, parts, scan(plain, shell, python))
+        code = Code(path, values, parts, scan(plain, shell, image.python))
     except SyntaxError as error:
-        yield Finding("syntax", path.name, f"no Python {python[0]}.{python[1]}: {error.msg}", "mend the source")
+        yield Finding("syntax", path.name, f"no Python {image.python_text}: {error.msg}", "mend the source")
         return
     for rule in (_packages, _own_files, _paths, _downloads, _configuration, _submission):
         yield from rule(code)
     if code.parts.packages is not None:
         yield from _carried(code, current)
     yield from _weights(code, weights)
+    files = parts.packages.files if parts.packages is not None else None
+    beside = frozenset(item.stem for item in path.parent.glob("*.py") if item != path)
+    yield from check_imports(path.name, plain, parts.own, files, beside, code.internet, wheels, image)
 
 
 def _notebook_form(path: Path) -> Iterator[Finding]:

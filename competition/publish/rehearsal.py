@@ -13,6 +13,7 @@ from competition.environment import COMPETITION, cache_folder
 from competition.errors import UsageError
 from competition.files import read_json, write_json
 from competition.publish.dry_run import DryRun, attached, dry_run
+from competition.publish.images import Image
 from competition.publish.kernel_spec import DATASET, METADATA_FILE, KernelSpec, find_kernel
 from competition.publish.kernels import build
 
@@ -28,6 +29,7 @@ def rehearse(
     small: bool = False,
     settings: Mapping[str, Any] | None = None,
     echo: bool = True,
+    image: Image | None = None,
 ) -> DryRun:
     """Build a kernel and execute it; what it attaches and is not given comes from small things made here.
 
@@ -39,6 +41,7 @@ def rehearse(
         small: fill in lacking inputs and use the kernel's small settings.
         settings: changes to its settings, after the small ones.
         echo: pass on what it prints.
+        image: whose Python and versions; None takes this process's.
 
     Raises:
         UsageError: an input is lacking and ``small`` is off.
@@ -49,12 +52,12 @@ def rehearse(
     if small:
         for name, key in attached(dict(read_json(built.folder / METADATA_FILE))).items():
             if name not in given:
-                given[name] = _small_input(name, key, spec, out, echo)
+                given[name] = _small_input(name, key, spec, out, echo, image)
     chosen = {**(spec.small if small else {}), **(settings or {})}
-    return dry_run(built.folder, out / "run", given, settings=chosen, outputs=spec.outputs, echo=echo)
+    return dry_run(built.folder, out / "run", given, settings=chosen, outputs=spec.outputs, echo=echo, image=image)
 
 
-def _small_input(name: str, key: str, spec: KernelSpec, out: Path, echo: bool) -> Path:
+def _small_input(name: str, key: str, spec: KernelSpec, out: Path, echo: bool, image: Image | None) -> Path:
     if name == COMPETITION:
         from competition.data.sample import draw_sample
 
@@ -63,7 +66,7 @@ def _small_input(name: str, key: str, spec: KernelSpec, out: Path, echo: bool) -
         return tiny_dataset(cache_folder() / "tiny-weights")
     if key == "kernel_sources":
         other = find_kernel(name, spec.folder.parent)
-        return rehearse(other, out / other.slug, small=True, echo=echo).working
+        return rehearse(other, out / other.slug, small=True, echo=echo, image=image).working
     raise UsageError(f"nothing small stands in for '{name}' ({key}): say where it lies with --input {name}=FOLDER")
 
 

@@ -29,7 +29,8 @@ from competition.publish.finding import Finding
 from competition.publish.kernel_spec import DATASET, KAGGLE_PYTHON, OWNER
 from competition.publish.preflight_dataset import DATASET_LIMIT, DATASET_METADATA, check_dataset
 
-# Distributions that the kernels of this repository need and Kaggle's image lacks: none is known; more by --also.
+# What the kernels of this repository cannot do without and Kaggle's image lacks: nothing. They do without what it lacks
+# (see images/kaggle-*.toml); more by --also.
 LACKING: tuple[str, ...] = ()
 _PROJECT = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 _WEIGHTS = ("config.json", "model.safetensors")

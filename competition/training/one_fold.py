@@ -17,7 +17,7 @@ from competition.errors import UsageError
 from competition.files import digest_of
 from competition.training.cross_validate import check_start, open_run
 from competition.training.prepare import Prepared
-from competition.training.sweep import SweepResult, run_sweep
+from competition.training.sweep import SweepResult, require_optuna, run_sweep
 from competition.training.sweep_space import Space
 from competition.training.tracking import RunDir
 from competition.types import Fold, FoldResult
@@ -86,6 +86,7 @@ def sweep_recipe(
     fixed = [key for key in space.keys if key in _NOT_VARIED]
     if fixed:
         raise UsageError(f"--vary {fixed[0]} is impossible: a sweep compares settings of one backbone on one fold")
+    require_optuna()
     space.check(config)
     run = RunDir(Path(run_dir))
     data = arranged(data, config)

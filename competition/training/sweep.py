@@ -9,6 +9,7 @@ must be run on all folds before its score is believed.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def run_sweep(
     """
     if trials < 1:
         raise UsageError(f"--trials {trials} is impossible: expected 1 or more")
+    require_optuna()
     space.check(config)
     study = _open_study(config, space, run, facts, storage)
     retake_lost_trials(study, alone=storage is None)
@@ -96,6 +98,16 @@ def run_sweep(
         say(f"sweep of '{config.name}': {trials - done} trials to go, over {', '.join(space.keys)}")
         _optimise(study, _objective(config, space, fit, run), trials)
     return _conclude(study, config, run)
+
+
+def require_optuna() -> None:
+    """Check that Optuna is there; Colab's image, for one, has none.
+
+    Raises:
+        KitError: it is not.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise KitError("a sweep keeps its trials with Optuna, which is not installed: pip install optuna")
 
 
 def _open_study(config: TrainConfig, space: Space, run: RunDir, facts: Mapping[str, Any], storage: str | None) -> Study:

@@ -43,6 +43,13 @@ def _no_pictures_of_trials(request: pytest.FixtureRequest, monkeypatch: pytest.M
             monkeypatch.setattr(experiments_report, name, lambda *arguments: None)
 
 
+@pytest.fixture(params=["Optuna", "trials.json"])
+def keeper(request: pytest.FixtureRequest) -> str:
+    """Who keeps the trials: Optuna, or a plain file where it is not installed."""
+    request.getfixturevalue("needs_optuna" if request.param == "Optuna" else "no_optuna")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_ready_made_studies_are_sound(name: str) -> None:
     study = STUDIES[name]
@@ -70,11 +77,12 @@ def test_a_cell_is_known_by_its_values() -> None:
     assert Cell({"a": 1}, 0).key != Cell({"a": 1}, 1).key
 
 
-def test_a_study_is_run_reported_and_continued(tmp_path, capsys) -> None:
+def test_a_study_is_run_reported_and_continued(tmp_path, capsys, keeper: str) -> None:
     first = run_study(TINY, tmp_path)
     assert len(first.rows) == 4
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"study.sqlite3", "trials", "comparison.md", "summary.csv", "trials.csv", "accuracy.png"} <= names
+    assert ("study.sqlite3" if keeper == "Optuna" else "trials.json") in names
+    assert {"trials", "comparison.md", "summary.csv", "trials.csv", "accuracy.png"} <= names
     assert {"curves.png", "tensorboard"} <= names
     with (tmp_path / "trials.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -95,7 +103,7 @@ def test_a_study_is_run_reported_and_continued(tmp_path, capsys) -> None:
         run_study(dataclasses.replace(TINY, train_images=100), tmp_path)
 
 
-def test_an_interrupted_study_goes_on(tmp_path, monkeypatch, capsys) -> None:
+def test_an_interrupted_study_goes_on(tmp_path, monkeypatch, capsys, keeper: str) -> None:
     from baselines import experiments_trial
 
     calls = []
@@ -118,6 +126,7 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch, capsys) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("needs_optuna")
 def test_trials_run_side_by_side_are_those_of_one_process(tmp_path) -> None:
     alone = run_study(TINY, tmp_path / "alone")
     together = run_study(TINY, tmp_path / "together", jobs=2)
@@ -125,7 +134,7 @@ def test_trials_run_side_by_side_are_those_of_one_process(tmp_path) -> None:
     assert len(together.rows) == 4
 
 
-def test_fewer_seeds_go_on_behind_the_queued_trials_of_the_others(tmp_path) -> None:
+def test_fewer_seeds_go_on_behind_the_queued_trials_of_the_others(tmp_path, keeper: str) -> None:
     def stop(*_) -> None:
         raise KitError("killed")
 
@@ -138,6 +147,17 @@ def test_fewer_seeds_go_on_behind_the_queued_trials_of_the_others(tmp_path) -> N
     assert len(run_study(TINY, tmp_path).rows) == 4
 
 
+@pytest.mark.usefixtures("no_optuna")
+def test_what_only_optuna_can_do_is_said_without_it(tmp_path) -> None:
+    with pytest.raises(KitError, match="machines share a study with Optuna, which is not installed: pip install"):
+        run_study(TINY, tmp_path / "a", storage=f"sqlite:///{tmp_path / 'shared.sqlite3'}")
+    searched = dataclasses.replace(TINY, grid={}, space={"lr": Range(1e-4, 0.1, log=True)}, trials=4)
+    with pytest.raises(KitError, match="values are drawn with Optuna"):
+        run_study(searched, tmp_path / "b")
+    assert not list(tmp_path.glob("*/trials*"))
+
+
+@pytest.mark.usefixtures("needs_optuna")
 def test_two_folders_share_one_database(tmp_path, capsys) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
     run_study(dataclasses.replace(TINY, seeds=(0,)), tmp_path / "a", storage=storage)
@@ -149,6 +169,7 @@ def test_two_folders_share_one_database(tmp_path, capsys) -> None:
         run_study(TINY, tmp_path / "c", storage="sqlite:////nowhere/at/all.sqlite3")
 
 
+@pytest.mark.usefixtures("needs_optuna")
 def test_a_search_draws_from_its_space(tmp_path) -> None:
     space = {"lr": Range(1e-4, 0.1, log=True), "optimiser": Choice(("sgd", "adam"))}
     fixed = {"epochs": 1, "hidden": (6,)}
@@ -162,7 +183,7 @@ def test_a_search_draws_from_its_space(tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_diverged_trial_is_a_result(tmp_path) -> None:
+def test_a_diverged_trial_is_a_result(tmp_path, keeper: str) -> None:
     study = dataclasses.replace(
         TINY, grid={"lr": (0.05, 1e30)}, seeds=(0,), fixed={"epochs": 1, "hidden": (8,), "optimiser": "sgd"}
     )

@@ -2,103 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+import sys
 
 import numpy as np
 import pytest
-import pytorch_grad_cam
 import torch
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
-from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
 
 from competition.errors import UsageError
 from competition.explain.backend import Target, class_target, contrast_target
 from competition.explain.cam import METHODS, cam, finer_target, spread
-from competition.explain.torch_backend import TorchBackend
-from tests.explain.nets import CLASSES, MEAN, STD, SmallBackend, images, small, zoo
+from competition.explain.torch_engine import package
+from tests.explain.nets import CLASSES, images, small, zoo
+from tests.explain.package_maps import CASES, sample, stored
 
 TARGET = class_target(CLASSES, ["pug", "chow"])
-PACKAGE = {
-    "gradcam": pytorch_grad_cam.GradCAM,
-    "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,
-    "xgradcam": pytorch_grad_cam.XGradCAM,
-    "hirescam": pytorch_grad_cam.HiResCAM,
-    "layercam": pytorch_grad_cam.LayerCAM,
-}
+STORED = stored()
 
 
-def by_hand(
-    backend: TorchBackend, photos: np.ndarray, kind: Any, layer: str, targets: list[Any], reshape: Any
-) -> np.ndarray:
-    """The package used the way its README says, with a normalised tensor and a reshape written for this one model."""
-    normalised = (photos - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    tensor = torch.from_numpy(normalised.transpose(0, 3, 1, 2).copy())
-    with kind(backend.model, [backend.model.get_submodule(layer)], reshape) as engine:
-        maps: np.ndarray = engine(tensor, targets)
-    return maps
-
-
-def vit_reshape(tokens: torch.Tensor) -> torch.Tensor:
-    """48 x 80 pixels in patches of 16: 3 x 5, after one class token."""
-    return tokens[:, 1:].reshape(len(tokens), 3, 5, -1).permute(0, 3, 1, 2)
-
-
-def swin_reshape(maps: torch.Tensor) -> torch.Tensor:
-    """Channels last."""
-    return maps.permute(0, 3, 1, 2)
-
-
-@pytest.mark.parametrize("method", PACKAGE)
-@pytest.mark.parametrize(
-    ("name", "layer", "reshape"),
-    [
-        ("resnet", "layer4", None),
-        ("vit", "blocks.1.norm1", vit_reshape),
-        ("swin", "layers.1.blocks.0.norm1", swin_reshape),
-    ],
-)
-def test_maps_equal_the_packages(name: str, layer: str, reshape: Any, method: str) -> None:
-    backend = zoo(name)
-    photos = images(backend)
-    targets = [ClassifierOutputTarget(2), ClassifierOutputTarget(0)]
-    wanted = by_hand(backend, photos, PACKAGE[method], layer, targets, reshape)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("score", "impute")])
+def test_maps_equal_the_packages(name: str) -> None:
+    """Kept values of the package everywhere, and the package itself, in full, where it is installed."""
+    case, wanted = CASES[name](), np.array(STORED[name])
     assert wanted.max() > 0.5  # blank maps would be equal too
-    for engine in ("numpy", "grad-cam"):
-        assert np.allclose(cam(backend, photos, TARGET, method, layer, engine=engine), wanted, atol=2e-4), engine
+    found = case.kit("numpy")
+    assert np.allclose(sample(found), wanted, atol=2e-4)
+    if package() is not None:
+        assert np.allclose(case.package(), found, atol=1e-3 if name == "eigen" else 2e-4)
+        if name != "eigen":
+            assert np.allclose(case.kit("grad-cam"), found, atol=2e-4)
+    assert np.allclose(case.kit("auto"), found, atol=2e-4)
 
 
 def test_score_cam_equals_the_packages() -> None:
-    backend = small()
-    photos = images(backend)
-    # The package multiplies the normalised image by the mask, this kit the image in [0, 1]: no normalisation here.
-    backend = SmallBackend(backend.model, CLASSES, (0.0,) * 3, (1.0,) * 3, backend.input_shape)
-    tensor = torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())
-    with pytorch_grad_cam.ScoreCAM(backend.model, [backend.model.conv1]) as engine:
-        backend.model.relu.inplace = False  # else the package sees the map after the ReLU
-        wanted = engine(tensor, [ClassifierOutputTarget(2), ClassifierOutputTarget(0)])
-    found = cam(backend, photos, TARGET, "scorecam", "conv1")
+    case, wanted = CASES["score"](), np.array(STORED["score"])
+    found = case.kit("auto")
     # The package enlarges the masks with aligned corners, OpenCV (as the package does for its maps) without.
     assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.995
+    if package() is not None:
+        assert np.allclose(case.package(), wanted, atol=2e-4)
 
 
-def test_eigen_cam_equals_the_packages_sign_corrected_projection() -> None:
+def test_a_contrast_is_what_finer_cam_calls_it() -> None:
     backend = zoo("resnet")
     photos = images(backend)
-    found = backend.activations(photos, "layer3")
-    wanted = get_2d_projection_with_sign_correction(found.transpose(0, 3, 1, 2))
-    assert np.allclose(cam(backend, photos, TARGET, "eigencam", "layer3"), spread(wanted, (64, 64)), atol=1e-3)
-
-
-def test_a_contrast_equals_the_packages_finer_cam() -> None:
-    backend = zoo("resnet")
-    photos = images(backend)
-    targets = [FinerWeightedTarget(2, [1], 0.8), FinerWeightedTarget(0, [3], 0.8)]
-    wanted = by_hand(backend, photos, pytorch_grad_cam.GradCAM, "layer4", targets, None)
     contrast = contrast_target(CLASSES, ["pug", "chow"], ["lakeland_terrier", "wire-haired_fox_terrier"], 0.8)
-    assert np.allclose(cam(backend, photos, contrast, layer="layer4"), wanted, atol=1e-3)
     assert np.array_equal(
         cam(backend, photos, contrast, "finercam", "layer4"), cam(backend, photos, contrast, layer="layer4")
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("pytorch_grad_cam", "grad-cam is not installed"), ("ttach", "cannot be imported (")],
+)
+def test_without_the_package_the_kits_own_engine_makes_the_maps_and_says_so_once(
+    name: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [module for module in sys.modules if module.split(".")[0] in ("pytorch_grad_cam", name)]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)
+    if name != "pytorch_grad_cam" and importlib.util.find_spec("pytorch_grad_cam") is None:
+        said = "grad-cam is not installed"
+    package.cache_clear()
+    try:
+        backend = small()
+        photos = images(backend)
+        maps = [cam(backend, photos, TARGET, layer="conv2") for _ in range(2)]
+        assert capsys.readouterr().err.count(said) == 1
+        assert np.array_equal(maps[0], cam(backend, photos, TARGET, layer="conv2", engine="numpy"))
+        assert not backend.package_serves("gradcam", "conv2")
+        with pytest.raises(UsageError, match="is not installed or does not serve 'gradcam'"):
+            cam(backend, photos, TARGET, layer="conv2", engine="grad-cam")
+    finally:
+        package.cache_clear()
 
 
 def test_the_most_similar_classes_are_subtracted_by_their_probability() -> None:
@@ -120,7 +97,7 @@ def test_of_a_mean_and_a_linear_layer_grad_cam_is_the_class_activation_map() -> 
 def test_a_module_called_twice_is_seen_at_its_last_call() -> None:
     backend = small()
     assert not backend.package_serves("gradcam", "relu")
-    assert backend.package_serves("gradcam", "conv2")
+    assert backend.package_serves("gradcam", "conv2") is (package() is not None)
     assert backend.last_spatial_layer() == "relu"
     with pytest.raises(UsageError, match="engine='numpy'"):
         cam(backend, images(backend), TARGET, layer="relu", engine="grad-cam")

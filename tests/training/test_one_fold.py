@@ -38,6 +38,7 @@ def run_command(data: CompetitionData, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
+@pytest.mark.usefixtures("needs_optuna")
 def test_a_sweep_trains_and_goes_on(data: CompetitionData, tmp_path: Path) -> None:
     config, space = small_config(**SMALL), parse_space(["lr=1e-4:1e-2", "smoothing=0:0.2"])
     sweep_recipe(data, config, space, tmp_path, trials=2)
@@ -52,6 +53,7 @@ def test_a_sweep_trains_and_goes_on(data: CompetitionData, tmp_path: Path) -> No
     assert found.page.is_file()
 
 
+@pytest.mark.usefixtures("needs_optuna")
 def test_a_sweep_of_other_data_is_refused(data: CompetitionData, tmp_path: Path) -> None:
     config, space = small_config(**SMALL, name="other"), parse_space(["smoothing"])
     sweep_recipe(data, config, space, tmp_path / "run", trials=1)
@@ -84,6 +86,7 @@ def test_lr_find_suggests_a_rate_and_draws_it(run_command, tmp_path: Path) -> No
     assert (tmp_path / "find" / "lr_find.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("needs_optuna")
 def test_sweep_prints_the_command_that_uses_its_values(run_command, tmp_path: Path) -> None:
     out = run_command(
         "sweep", "smoke", "--trials", "1", "--vary", "augment=light,medium", "--run-dir", str(tmp_path / "sweep")

@@ -52,6 +52,7 @@ class Fitter:
 
 
 def sweep(run: Path, fit: Fitter, trials: int = 8, **changes: Any) -> Any:
+    pytest.importorskip("optuna", reason="Optuna is not in this image (what is said without it is tested below)")
     arguments: dict[str, Any] = {"config": CONFIG, "space": SPACE, "facts": FACTS, "storage": None, **changes}
     config, space = arguments.pop("config"), arguments.pop("space")
     return run_sweep(config, space, fit, RunDir(run), trials=trials, **arguments)
@@ -231,6 +232,14 @@ def test_the_page_says_when_a_plot_needs_more_trials(tmp_path: Path) -> None:
     page = sweep(tmp_path, Fitter(), trials=1).page.read_text()
     assert page.count("Plotly.newPlot(") == 1
     assert "Needs 6 finished trials." in page
+
+
+def test_without_optuna_a_sweep_says_so_before_it_trains(tmp_path: Path, no_optuna: None) -> None:
+    fit = Fitter()
+    with pytest.raises(KitError, match="Optuna, which is not installed: pip install optuna"):
+        run_sweep(CONFIG, SPACE, fit, RunDir(tmp_path / "run"), trials=2, facts=FACTS)
+    assert not fit.configs
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_trial_at_least(tmp_path: Path) -> None:
