@@ -26,6 +26,7 @@ from competition.errors import DataError, StorageError, WeightsError
 from competition.locks import free, hold, release
 
 _TEMPORARY = ".tmp"
+_RANDOM = 8  # letters that tempfile puts into a name
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -59,8 +60,6 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
         StorageError: there is no space, or the folder cannot be written.
     """
     with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers_of(path)
         with temporary_folder(path.parent, f".{path.name}.") as folder:
             temporary = folder / path.name
             temporary.touch()
@@ -76,8 +75,19 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Yield a new folder ``<prefix>XXXXXXXX.tmp`` in ``parent``: locked during the block, removed after it."""
-    folder, handle = _locked_folder(parent, prefix)
+    """Yield a new folder ``<prefix>XXXXXXXX.tmp`` in ``parent``: locked during the block, removed after it.
+
+    Those of killed writers are removed first; only of this prefix, other programs may use such names as well.
+
+    Raises:
+        StorageError: there is no space, or ``parent`` cannot be written.
+    """
+    for name in _leftovers_at_start(parent.absolute()):
+        if name.startswith(prefix) and len(name) == len(prefix) + _RANDOM + len(_TEMPORARY):
+            _remove_if_dead(parent / name)
+    with explain_disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, handle = _locked_folder(parent, prefix)
     try:
         yield folder
     finally:
@@ -115,15 +125,8 @@ def remove_leftovers(folder: Path) -> None:
 def _leftovers_at_start(folder: Path) -> tuple[str, ...]:
     """Temporary names in a folder when this process first wrote there."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        return tuple(entry.name for entry in entries if _LEFTOVER.fullmatch(entry.name))
+        return tuple(entry.name for entry in entries if entry.name.endswith(_TEMPORARY))
     return ()
-
-
-def _remove_leftovers_of(path: Path) -> None:
-    """Remove what killed writers of this very file left: other programs may use such names for other files."""
-    for name in _leftovers_at_start(path.parent.absolute()):
-        if name.startswith(f".{path.name}.") and len(name) == len(f".{path.name}.") + 8 + len(_TEMPORARY):
-            _remove_if_dead(path.parent / name)
 
 
 def _remove_if_dead(path: Path) -> None:

@@ -40,35 +40,78 @@ def only_one(lock: Path, what: Path | str | None = None, otherwise: str | None =
     """Hold ``lock`` for the duration of the block; wait, saying so, while another process holds it.
 
     Args:
-        lock: an empty file. It is made where it is lacking and stays: removing one that others wait for lets two in.
+        lock: an empty file; it is made where it is lacking, with its folder, and stays.
         what: what is locked, as people know it; by default the lock's folder.
         otherwise: what to advise instead of waiting, as in "choose another --run-dir"; nothing is waited for then.
 
     Raises:
         ResumeError: another process holds it, and ``otherwise`` was given.
-        OSError: the file can be neither made nor opened.
+        StorageError: the lock cannot be made.
     """
-    handle = _opened(lock)
+    handle = _had(lock, f"{what or lock.parent} is in use by another process", otherwise)
     try:
-        had = hold(handle)
-        if had is None:
-            _say_no_locks(lock.parent)
-        elif not had:
-            text = f"{what or lock.parent} is in use by another process"
-            if otherwise is not None:
-                raise ResumeError(f"{text}: wait for it or {otherwise}")
-            say(f"{text}: waiting for it to end")
-            hold(handle, wait=True)
         yield
     finally:
         release(handle)
 
 
-def _opened(lock: Path) -> int:
+def _had(lock: Path, busy: str, otherwise: str | None) -> int:
+    """The open lock, held by this process."""
+    while True:
+        handle = _opened(lock)
+        try:
+            had = hold(handle)
+            if had is None:
+                _say_no_locks(lock.parent)
+            elif not had:
+                if otherwise is not None:
+                    raise ResumeError(f"{busy}: wait for it or {otherwise}")
+                say(f"{busy}: waiting for it")
+                hold(handle, wait=True)
+            if had is None or _is_still(handle, lock):
+                return handle
+        except BaseException:
+            release(handle)
+            raise
+        release(handle)
+
+
+def _is_still(handle: int, lock: Path) -> bool:
+    """Whether the file that was locked is the one that others will try to lock: it may have been removed meanwhile."""
     try:
-        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    except PermissionError:
-        return os.open(lock, os.O_RDONLY)  # another user's, in a cache that is shared
+        return os.path.samestat(os.fstat(handle), lock.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def only_one_at(path: Path, otherwise: str | None = None) -> Iterator[None]:
+    """``only_one`` for a file or folder that is about to be made: the lock lies beside it, hidden, until the end.
+
+    Raises:
+        ResumeError: another process holds it, and ``otherwise`` was given.
+        StorageError: the lock cannot be made.
+    """
+    lock = path.parent / f".{path.name}.lock"
+    with only_one(lock, path, otherwise):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps it where another one waits
+                lock.unlink()
+
+
+def _opened(lock: Path) -> int:
+    from competition.files import explain_disk_errors  # which needs this module
+
+    with explain_disk_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError:
+            if not lock.exists():
+                raise
+            return os.open(lock, os.O_RDONLY)  # another user's, in a cache that is shared
 
 
 @lru_cache(maxsize=8)

@@ -114,6 +114,7 @@ def check_command(
     import tempfile
 
     from competition.errors import UsageError
+    from competition.files import temporary_folder
     from competition.publish.kernel_spec import OWNER
     from competition.publish.kernels import build
     from competition.publish.preflight import check_all, check_dataset, check_kernel
@@ -126,8 +127,8 @@ def check_command(
         print(f"{folder}: no trap found")
         return
     specs = _chosen(names, kernels)
-    with tempfile.TemporaryDirectory(prefix="dogbreed-check-") as temporary:
-        folders = [build(spec, Path(temporary) / spec.slug, mode, owner or OWNER).folder for spec in specs]
+    with temporary_folder(Path(tempfile.gettempdir()), "dogbreed-check-") as temporary:
+        folders = [build(spec, temporary / spec.slug, mode, owner or OWNER).folder for spec in specs]
         found = check_all(specs, folders, dataset=dataset, placeholder_ok=not owner)
     _require_clean((dataset if path == dataset else kernels / path.name, finding) for path, finding in found)
     print(f"no trap found in {', '.join(spec.slug for spec in specs)}")

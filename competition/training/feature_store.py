@@ -159,10 +159,7 @@ def alone(stores: Iterable[FeatureStore]) -> Iterator[None]:
     by_folder = {store.folder: store for store in stores}
     with ExitStack() as locks:
         for folder, store in sorted(by_folder.items()):
-            with explain_disk_errors(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                lock = only_one(folder / ".lock", f"the cache of {store.name}'s features")
-            locks.enter_context(lock)
+            locks.enter_context(only_one(folder / ".lock", f"the cache of {store.name}'s features"))
         for store in by_folder.values():
             store.look()
             if store.problem:

@@ -83,10 +83,7 @@ class RunDir:
         Raises:
             ResumeError: another process holds it.
         """
-        with explain_disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = only_one(self.path / ".lock", self.path, "choose another --run-dir")
-        with lock:
+        with only_one(self.path / ".lock", self.path, "choose another --run-dir"):
             remove_leftovers(self.path)
             yield
 
