@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from baselines.dataset_readers import Parts
-from competition.console import progress
+from competition.console import progress, say
 from competition.data.decode import SUFFIXES, read_photo
 from competition.errors import DataError
 from competition.files import digest_of, read_npz, write_npz
+from competition.locks import only_one_at
 
 _PART_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 
@@ -56,12 +57,24 @@ def read_class_folders(root: Path, image_size: int | None, cache: Path) -> Parts
     files = {part: _class_files(folder, classes) for part, folder in parts.items()}
     facts = [[str(path.relative_to(root)), path.stat().st_size] for paths, _ in files.values() for path in paths]
     stored = cache / f"{root.name}-{digest_of([image_size, facts])}.npz"
-    if not stored.is_file():
-        arrays = _decode_all({part: paths for part, (paths, _) in files.items()}, image_size, root)
-        write_npz(stored, **arrays)
-    images = read_npz(stored)
+    images = _kept(stored)
+    if images is None:
+        with only_one_at(stored):
+            images = _kept(stored)  # another process may have decoded them meanwhile
+            if images is None:
+                images = _decode_all({part: paths for part, (paths, _) in files.items()}, image_size, root)
+                write_npz(stored, **images)
     read = {part: (images[part], labels) for part, (_, labels) in files.items()}
     return Parts(read["train"], read.get("valid"), read.get("test"), classes)
+
+
+def _kept(stored: Path) -> dict[str, np.ndarray] | None:
+    """The decoded arrays (a zip, which knows a checksum of each); None where there are none, or damaged ones."""
+    try:
+        return read_npz(stored) if stored.is_file() else None
+    except DataError:
+        say(f"{stored} is damaged: its images are decoded again")
+        return None
 
 
 def _class_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], np.ndarray]:

@@ -14,6 +14,7 @@ from competition.console import say
 from competition.environment import cache_folder, kaggle_inputs
 from competition.errors import DataError, UsageError, nearest
 from competition.files import explain_disk_errors
+from competition.locks import only_one_at
 
 DIGIT_NAMES = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -143,8 +144,10 @@ def _download(name: str, source: Source) -> Path:
         wanted = [([mirror + file for mirror in kind.mirrors], md5) for file, md5 in kind.resources]
     else:
         wanted = [([source.url], source.md5)]
-    say(f"{name} is not here: downloading it to {folder}")
-    with explain_disk_errors(folder):
+    with explain_disk_errors(folder), only_one_at(folder):
+        if folder.exists():  # another process has brought it meanwhile
+            return folder
+        say(f"{name} is not here: downloading it to {folder}")
         partial.mkdir(parents=True, exist_ok=True)
         for urls, md5 in wanted:
             _fetch(name, urls, md5, partial, download_url)

@@ -27,7 +27,7 @@ from baselines.specs.autoencoder import DCGANSpec
 from competition.config import Config
 from competition.console import duration, progress, say, warn
 from competition.errors import KitError
-from competition.files import atomic_path, read_json, write_json
+from competition.files import read_json, write_arrays, write_json
 from competition.training.tracking import History, RunDir, tensorboard
 
 _PACKAGES = {"pytorch": "torch_nets", "keras": "keras_nets"}
@@ -275,11 +275,9 @@ def _thinned(strip: Sequence[tuple[str, np.ndarray]], rows: int = 10) -> list[tu
 
 
 def _keep(run: RunDir, pair: Pair, history: History, metrics: Mapping[str, Any]) -> None:
-    from safetensors.numpy import save_file
 
     for name, arrays in pair.weights().items():
-        with atomic_path(run / f"{name}.safetensors") as temporary:
-            save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, str(temporary))
+        write_arrays(run / f"{name}.safetensors", arrays)
     losses = {"discriminator": history.column("d_loss"), "generator": history.column("g_loss")}
     save_lines(run / "losses.png", losses, "epoch", "loss")
     with tensorboard(run / "tensorboard") as writer:

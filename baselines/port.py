@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from competition.errors import WeightsError
-from competition.files import atomic_path, read_arrays
+from competition.files import read_arrays, write_arrays
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -109,13 +109,9 @@ def copy_weights(source: Any, target: Any) -> None:
 
 def save_weights(model: Any, path: Path) -> None:
     """Write the weights as safetensors, atomically; what the model was made from goes into the file's header."""
-    from safetensors.numpy import save_file
-
     info = getattr(model, "info", None)
     metadata = {"model": json.dumps(info.to_dict())} if info is not None else None
-    arrays = {name: np.ascontiguousarray(array) for name, array in weights_of(model).items()}
-    with atomic_path(path) as temporary:
-        save_file(arrays, str(temporary), metadata=metadata)
+    write_arrays(path, weights_of(model), metadata)
 
 
 def load_weights(model: Any, path: Path) -> None:

@@ -26,7 +26,7 @@ from baselines.specs.autoencoder import AutoencoderSpec, find_autoencoder
 from competition.config import Config
 from competition.console import duration, progress, say
 from competition.errors import KitError
-from competition.files import atomic_path, read_json, write_json
+from competition.files import read_json, write_arrays, write_json
 from competition.training.tracking import History, RunDir, tensorboard
 
 _PACKAGES = {"pytorch": "torch_nets", "keras": "keras_nets"}
@@ -187,7 +187,7 @@ def _recorded(
     run: RunDir, trainer: Trainer, data: Dataset, config: ReconstructConfig
 ) -> tuple[History, Mapping[str, Any]]:
     """Train into a run folder, or read back what is finished there."""
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file
 
     done, weights = run / "metrics.json", run / "model.safetensors"
     if done.is_file() and weights.is_file():
@@ -196,9 +196,7 @@ def _recorded(
     history = History(run / "history.csv")
     history.truncate(0)
     metrics = _train(trainer, data, config, history)
-    arrays = {name: np.ascontiguousarray(array) for name, array in trainer.weights().items()}
-    with atomic_path(weights) as temporary:
-        save_file(arrays, str(temporary))
+    write_arrays(weights, trainer.weights())
     with tensorboard(run / "tensorboard") as writer:
         for row in history.rows:
             for key in ("train_loss", "valid_mse", "valid_psnr", "rate"):

@@ -1,7 +1,8 @@
 """Files that appear whole or not at all, digests, and CSV cells that a spreadsheet does not run.
 
-A file is written under a temporary name in its own folder, flushed to the disk and renamed: a process killed at any
-moment leaves the old file or the new one, never half of one.
+A file is written in a temporary folder beside it, flushed to the disk and renamed: a process killed at any moment
+leaves the old file or the new one, never half of one. The temporary folder is locked while its writer lives; what a
+killed writer left is removed by the next one that writes there.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from competition.errors import DataError, StorageError, WeightsError
+from competition.locks import free, hold, release
 
+_TEMPORARY = ".tmp"
+_RANDOM = 8  # letters that tempfile puts into a name
+_LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,26 +64,92 @@ def require_writable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is flushed and renamed to ``path``, on error removed.
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path for ``path``; on success it is flushed and renamed to ``path``, on error removed.
+
+    Args:
+        path: the file; its folder is made where it is lacking.
+        durable: wait for the disk. False for thousands of small files that can all be made again.
 
     Raises:
         StorageError: there is no space, or the folder cannot be written.
     """
     with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        with temporary_folder(path.parent, f".{path.name}.") as folder:
+            temporary = folder / path.name
+            temporary.touch()
             yield temporary
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
+            if durable:
+                with temporary.open("rb+") as written:
+                    os.fsync(written.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
+        if durable:
             _flush_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Yield a new folder ``<prefix>XXXXXXXX.tmp`` in ``parent``: locked during the block, removed after it.
+
+    Those of killed writers are removed first; only of this prefix, other programs may use such names as well.
+
+    Raises:
+        StorageError: there is no space, or ``parent`` cannot be written.
+    """
+    for name in _leftovers_at_start(parent.absolute()):
+        if name.startswith(prefix) and len(name) == len(prefix) + _RANDOM + len(_TEMPORARY):
+            _remove_if_dead(parent / name)
+    with explain_disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, handle = _locked_folder(parent, prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            release(handle)
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
+    """Make it; again where somebody took it for a leftover in the moment before it was locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix, suffix=_TEMPORARY))
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        except PermissionError:  # Windows opens no folders
+            return folder, None
+        hold(handle, wait=True)
+        if folder.is_dir():
+            return folder, handle
+        release(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left below a folder where only the kit writes; nothing of a writer that lives."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if _LEFTOVER.fullmatch(name):
+                _remove_if_dead(Path(place) / name)
+        folders[:] = [name for name in folders if not name.endswith(_TEMPORARY)]
+
+
+@lru_cache(maxsize=256)
+def _leftovers_at_start(folder: Path) -> tuple[str, ...]:
+    """Temporary names in a folder when this process first wrote there."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return tuple(entry.name for entry in entries if entry.name.endswith(_TEMPORARY))
+    return ()
+
+
+def _remove_if_dead(path: Path) -> None:
+    with free(path) as dead:
+        if dead and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif dead:  # of a version that had temporary files
+            path.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -160,6 +234,36 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise WeightsError(
             f"{path} is no readable safetensors file ({error}): delete it and have it written again"
         ) from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str] | None = None) -> None:
+    """Write arrays, and texts for the header, as safetensors atomically: the same values give the same bytes.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+            temporary,
+            dict(texts) if texts else None,
+        )
+        if texts and len(texts) > 1:
+            _sort_texts(temporary)
+
+
+def _sort_texts(path: Path) -> None:
+    """Put the header's texts into order: the library writes them in another one every time."""
+    with path.open("rb+") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:  # the places of the arrays count from the header's end
+            stream.seek(8)
+            stream.write(text)
 
 
 def _plain(value: Any) -> Any:

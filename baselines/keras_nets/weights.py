@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from competition.errors import WeightsError
-from competition.files import atomic_path, read_arrays
+from competition.files import read_arrays, write_arrays
 
 
 def own_weights(model: keras.Model) -> dict[str, np.ndarray]:
@@ -58,12 +58,9 @@ def save_own_weights(model: keras.Model, path: Path) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    from safetensors.numpy import save_file
-
     arrays = own_weights(model)
     metadata = {"framework": "keras", "model": model.name, "order": json.dumps(list(arrays))}
-    with atomic_path(path) as temporary:
-        save_file(arrays, str(temporary), metadata=metadata)
+    write_arrays(path, arrays, metadata)
 
 
 def load_own_weights(model: keras.Model, path: Path) -> None:

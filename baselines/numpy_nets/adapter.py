@@ -26,7 +26,7 @@ from baselines.numpy_nets.optimisers import SGD, create_optimiser
 from baselines.schedules import rate_at
 from competition.console import duration, progress, say
 from competition.errors import ResumeError, TrainingError, UsageError
-from competition.files import atomic_path, digest_of, read_arrays
+from competition.files import digest_of, read_arrays, write_arrays
 from competition.training.tracking import History, RunDir, tensorboard
 
 if TYPE_CHECKING:
@@ -193,12 +193,10 @@ class _Training:
             say(f"stopped early: {self.stopped}")
 
     def _save(self) -> None:
-        from safetensors.numpy import save_file
 
         arrays = {"theta": self.model.theta, "best": self.best, **self.optimiser.state()}
         header = {key: repr(value) for key, value in asdict(self.state).items()}
-        with atomic_path(self.run / "checkpoint" / _STATE) as temporary:
-            save_file(arrays, str(temporary), metadata={**header, "identity": self._identity()})
+        write_arrays(self.run / "checkpoint" / _STATE, arrays, {**header, "identity": self._identity()})
 
     def _identity(self) -> str:
         return digest_of({**self.config.identity(), "data": self.data.digest, "sizes": list(self.model.sizes)})
@@ -255,10 +253,7 @@ def predict(
 
 def save(model: MLP, path: Path) -> None:
     """Write all weights as safetensors, under PyTorch's names, atomically."""
-    from safetensors.numpy import save_file
-
-    with atomic_path(path) as temporary:
-        save_file(model.state(), str(temporary))
+    write_arrays(path, model.state())
 
 
 def load(model: MLP, path: Path) -> None:

@@ -115,6 +115,7 @@ def check_command(
     import tempfile
 
     from competition.errors import UsageError
+    from competition.files import temporary_folder
     from competition.publish.images import find_image
     from competition.publish.kernel_spec import OWNER
     from competition.publish.kernels import build
@@ -131,8 +132,8 @@ def check_command(
         print(f"{folder}: no trap found, with the software of {there.name}")
         return
     specs = _chosen(names, kernels)
-    with tempfile.TemporaryDirectory(prefix="dogbreed-check-") as temporary:
-        folders = [build(spec, Path(temporary) / spec.slug, mode, owner or OWNER).folder for spec in specs]
+    with temporary_folder(Path(tempfile.gettempdir()), "dogbreed-check-") as temporary:
+        folders = [build(spec, temporary / spec.slug, mode, owner or OWNER).folder for spec in specs]
         found = check_all(specs, folders, dataset=dataset, image=there, placeholder_ok=not owner)
     _require_clean((dataset if path == dataset else kernels / path.name, finding) for path, finding in found)
     print(f"no trap found in {', '.join(spec.slug for spec in specs)}, with the software of {there.name}")

@@ -1,13 +1,14 @@
 """Safe extraction of zip and tar: nothing outside the folder, no links, caps on count, size and ratio.
 
-An archive is unpacked into a temporary folder beside its place, marked complete and renamed: a folder that carries the
-marker is whole, whatever happened before.
+An archive is unpacked into a temporary folder beside its place, by one process at a time, marked complete and renamed:
+a folder that carries the marker was whole then. Whenever it is used again, every file must still be there in its size.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import stat
 import tarfile
@@ -22,9 +23,10 @@ from typing import IO
 from competition.console import progress, say
 from competition.data.kinds import kind_of_file
 from competition.data.names import shown
-from competition.data.storage import only_one, require_space
+from competition.data.storage import require_space
 from competition.errors import DataError
 from competition.files import digest_of, explain_disk_errors, read_json, write_json
+from competition.locks import free, only_one_at
 
 MARKER = ".dogbreed-complete.json"
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -71,13 +73,15 @@ def extract(archive: Path, under: Path) -> Path:
     """
     with _opened(archive) as (members, digest):
         folder = under / f"{_stem(archive)}-{digest}"
-        if (folder / MARKER).is_file():
+        if not _problem(folder, members):
             return folder
-        with explain_disk_errors(under):
-            under.mkdir(parents=True, exist_ok=True)
-            with only_one(under / f".{folder.name}.lock"):
-                if not (folder / MARKER).is_file():
-                    _unpack(archive, members, folder)
+        with explain_disk_errors(under), only_one_at(folder):
+            _remove_leftovers(under)
+            problem = _problem(folder, members)
+            if problem and (folder / MARKER).is_file():
+                say(f"{folder} {problem}: it is unpacked again")
+            if problem:
+                _unpack(archive, members, folder)
     return folder
 
 
@@ -85,6 +89,28 @@ def left_packed(folder: Path) -> tuple[str, ...]:
     """The files of an archive that were not unpacked into ``folder``: what other systems leave beside the user's."""
     marker = folder / MARKER
     return tuple(map(str, read_json(marker).get("left_packed", ()))) if marker.is_file() else ()
+
+
+def _problem(folder: Path, members: list[Member]) -> str:
+    """Why an unpacked folder cannot be used; empty where it can. Twenty thousand files are looked at in 0.1 s."""
+    if not (folder / MARKER).is_file():
+        return "is not unpacked yet"
+    for member in members:
+        try:
+            size = os.stat(folder / member.name).st_size  # noqa: PTH116 - twice as fast
+        except OSError:
+            return f"lacks {_shown(str(member.name))}"
+        if size != member.size:
+            return f"has {size:,} bytes of {member.size:,} of {_shown(str(member.name))}"
+    return ""
+
+
+def _remove_leftovers(under: Path) -> None:
+    """Remove what killed processes left of other archives; those that live hold the lock."""
+    for partial in under.glob(".*.partial"):
+        with free(partial.with_suffix(".lock")) as dead:
+            if dead:
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def _stem(archive: Path) -> str:
@@ -250,6 +276,8 @@ def _unpack(archive: Path, members: list[Member], folder: Path) -> None:
             for member in members:
                 _write(member, partial / member.name)
                 ticker.advance()
+        if hasattr(os, "sync"):
+            os.sync()  # the marker must not reach the disk before the files: one call instead of twenty thousand
         write_json(partial / MARKER, facts)
         shutil.rmtree(folder, ignore_errors=True)  # without the marker it is no whole extraction
         partial.rename(folder)

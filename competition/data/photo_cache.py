@@ -2,13 +2,15 @@
 
 ``pixels.u8`` holds the photos' RGB bytes one after another; ``index.npz`` says where each begins and is written last:
 without it the cache is not whole. While building, ``journal.jsonl`` names what has safely reached the disk, so that an
-interrupted build goes on from there.
+interrupted build goes on from there. Every photo has a CRC-32, which is compared whenever the cache is opened (about
+1 GB/s); a cache that does not agree is made again in new files, so that who reads the old ones keeps them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,10 +22,11 @@ from PIL import Image
 from competition import environment
 from competition.console import progress, say
 from competition.data.decode import read_photo
-from competition.data.storage import only_one, require_space
+from competition.data.storage import require_space
 from competition.data.workers import map_in_order
 from competition.errors import DataError, PhotoError
 from competition.files import digest_of, explain_disk_errors, read_npz, write_npz
+from competition.locks import only_one
 
 if TYPE_CHECKING:
     from competition.data.layout import Photo
@@ -106,11 +109,16 @@ class PhotoCache(Mapping[str, np.ndarray]):
         """
         holder = folder if folder is not None else environment.cache_folder() / "photos"
         place = holder / f"{short_side}px-{_key(photos, short_side)}"
-        with explain_disk_errors(place):
-            place.mkdir(parents=True, exist_ok=True)
-            with only_one(place / ".lock"):
-                if not (place / "index.npz").is_file():
-                    _build(photos, short_side, place, workers)
+        if (place / "index.npz").is_file() and not _problem(place):
+            return cls(place)
+        with explain_disk_errors(place), only_one(place / ".lock", f"the cache of resized photos {place}"):
+            problem = _problem(place) if (place / "index.npz").is_file() else ""
+            if problem:
+                say(f"the cache of resized photos {place} {problem}: it is made again")
+                for name in ("index.npz", "journal.jsonl", "pixels.u8"):
+                    (place / name).unlink(missing_ok=True)
+            if not (place / "index.npz").is_file():
+                _build(photos, short_side, place, workers)
         return cls(place)
 
 
@@ -125,6 +133,23 @@ def _key(photos: Sequence[Photo], short_side: int) -> str:
         return [status.st_size, status.st_mtime_ns]
 
     return digest_of([_VERSION, short_side, [[photo.id, *facts(photo.path)] for photo in photos]])
+
+
+def _problem(place: Path) -> str:
+    """Why the cache cannot be used; empty where every photo agrees with its checksum."""
+    try:
+        index, found = read_npz(place / "index.npz"), PhotoCache(place)
+        if "crc" not in index:
+            return "was made without checksums by an older version"
+        wrong = (name for name, crc in zip(found, index["crc"], strict=True) if _crc(found[name]) != crc)
+        name = next(wrong, None)
+        return "" if name is None else f"is damaged at photo {name}"
+    except (DataError, KeyError, ValueError, OSError) as error:
+        return f"is damaged ({error})"
+
+
+def _crc(image: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(image).data)
 
 
 def shrink(path: Path, short_side: int) -> np.ndarray:
@@ -173,8 +198,8 @@ def _build(photos: Sequence[Photo], short_side: int, place: Path, workers: int) 
             if isinstance(result, str):
                 fresh.append([photo.id, result])
             else:
-                pixels.write(result.data if result.flags.c_contiguous else result.tobytes())
-                fresh.append([photo.id, *result.shape[:2]])
+                pixels.write(np.ascontiguousarray(result).data)
+                fresh.append([photo.id, *result.shape[:2], _crc(result)])
             ticker.advance()
             if len(fresh) == _STEP:
                 entries += _commit(fresh, pixels, journal)
@@ -187,8 +212,8 @@ def _build(photos: Sequence[Photo], short_side: int, place: Path, workers: int) 
 
 
 def _size(entry: Sequence[Any]) -> int:
-    """Bytes of a journal entry's photo: [id, height, width], or [id, reason] for an unreadable one."""
-    return int(entry[1]) * int(entry[2]) * 3 if len(entry) == 3 else 0
+    """Bytes of a journal entry's photo: [id, height, width, checksum], or [id, reason] for an unreadable one."""
+    return int(entry[1]) * int(entry[2]) * 3 if len(entry) == 4 else 0
 
 
 def _commit(fresh: list[list[Any]], pixels: Any, journal: Any) -> list[list[Any]]:
@@ -207,7 +232,7 @@ def _journal(place: Path, photos: Sequence[Photo]) -> list[list[Any]]:
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     for line, photo in zip(lines, photos, strict=False):
         entry = json.loads(line)
-        if entry[0] != photo.id:
+        if entry[0] != photo.id or len(entry) == 3:  # an older version had no checksum
             break
         entries.append(entry)
     wanted = sum(_size(entry) for entry in entries)
@@ -220,12 +245,13 @@ def _journal(place: Path, photos: Sequence[Photo]) -> list[list[Any]]:
 
 
 def _write_index(place: Path, entries: list[list[Any]]) -> None:
-    good = [entry for entry in entries if len(entry) == 3]
+    good = [entry for entry in entries if len(entry) == 4]
     bad = [entry for entry in entries if len(entry) == 2]
     write_npz(
         place / "index.npz",
         ids=np.array([entry[0] for entry in good], dtype=str),
-        shape=np.array([entry[1:] for entry in good], dtype=np.int64).reshape(-1, 2),
+        shape=np.array([entry[1:3] for entry in good], dtype=np.int64).reshape(-1, 2),
+        crc=np.array([entry[3] for entry in good], dtype=np.uint32),
         bad_ids=np.array([entry[0] for entry in bad], dtype=str),
         bad_reasons=np.array([entry[1] for entry in bad], dtype=str),
     )

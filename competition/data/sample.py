@@ -24,7 +24,16 @@ from competition.data.drawing import Painter
 from competition.data.scenery import draw_foreground, draw_scene, lit
 from competition.data.storage import require_space
 from competition.errors import DataError, UsageError
-from competition.files import digest_of, explain_disk_errors, read_json, write_csv, write_json, write_text
+from competition.files import (
+    digest_of,
+    explain_disk_errors,
+    read_json,
+    temporary_folder,
+    write_csv,
+    write_json,
+    write_text,
+)
+from competition.locks import only_one_at
 
 VERSION = 1
 _SIZES = ((160, 120), (180, 135), (200, 150), (168, 150), (150, 160))  # width, height in pixels
@@ -142,17 +151,14 @@ def draw_sample(
     facts = {"version": VERSION, "seed": seed, "breeds": breeds, "train": train_per_breed, "test": test_per_breed}
     if _holds_sample(folder, facts):
         return folder
-    with explain_disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with explain_disk_errors(folder), only_one_at(folder):
+        if _holds_sample(folder, facts):  # another process has drawn it meanwhile
+            return folder
         require_space(folder.parent, breeds * (train_per_breed + test_per_breed) * 16_000, "draw the sample")
-        partial = folder.parent / f".{folder.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            _draw_all(partial, BREEDS[:breeds], facts)
+        with temporary_folder(folder.parent, f".{folder.name}.") as temporary:
+            _draw_all(temporary / "sample", BREEDS[:breeds], facts)
             shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            (temporary / "sample").rename(folder)
     return folder
 
 

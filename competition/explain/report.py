@@ -30,6 +30,8 @@ from competition.explain.photo_pages import (
     wanted_sizes,
 )
 from competition.explain.thumbnails import LARGE, Thumbnails
+from competition.files import remove_leftovers
+from competition.locks import only_one
 
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
@@ -61,7 +63,13 @@ def write_run_report(
         StorageError: the report cannot be written.
     """
     f = gather(run, data, features)
-    folder = run / "report"
+    with only_one(run / ".report.lock", f"the report of {run.path}"):
+        return _written(f, run / "report", data, maps)
+
+
+def _written(f: Findings, folder: Path, data: CompetitionData, maps: ContrastMaps | None) -> Path:
+    """Write every page, and remove those of an earlier report."""
+    remove_leftovers(folder)
     thumbs = Thumbnails(folder / "thumbs", {photo.id: photo.path for photo in (*data.train, *data.test)})
     thumbs.make(wanted_sizes(f))
     faithful = None

@@ -21,7 +21,7 @@ from PIL import Image
 from competition.console import progress
 from competition.data.images import read_photo
 from competition.errors import PhotoError
-from competition.files import explain_disk_errors
+from competition.files import atomic_path, explain_disk_errors
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,6 @@ class Thumbnails:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write under another name and rename. No fsync: ten thousand of them take minutes, and all can be made again."""
-    with explain_disk_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
+    """Write it whole. The disk is not waited for: ten thousand of them take minutes, and all can be made again."""
+    with atomic_path(path, durable=False) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(path)

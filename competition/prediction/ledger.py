@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.errors import DataError, UsageError
-from competition.files import digest_of_file, explain_disk_errors, require_writable, text_of_cell, write_csv
+from competition.files import digest_of_file, require_writable, text_of_cell, write_csv
+from competition.locks import only_one_at
 
 DEFAULT = Path("submissions") / "ledger.csv"
 _NUMBERS = ("oof_log_loss", "interval_low", "interval_high", "public_score", "private_score")
@@ -123,7 +123,7 @@ class Ledger:
         Returns:
             Earlier rows with the same content under *another* name: byte-identical submissions.
         """
-        with self._locked():
+        with self._alone():
             known = self.entries()
             alike = tuple(old for old in known if old.digest == entry.digest)
             if not any(old.file == entry.file for old in alike):
@@ -141,7 +141,7 @@ class Ledger:
         for name, value in changes.items():
             if value is None or not math.isfinite(value) or value < 0:
                 raise UsageError(f"{name.replace('_', ' ')} {value} is no log loss: expected a number of 0 or more")
-        with self._locked():
+        with self._alone():
             known = list(self.entries())
             row = self._row_of(known, Path(file))
             known[row] = dataclasses.replace(known[row], **changes)  # type: ignore[arg-type]
@@ -173,7 +173,7 @@ class Ledger:
         return sum(moment.startswith(day) for entry in self.entries() for moment in entry.sent)
 
     def _changed(self, entry: Entry, change: Callable[[Entry], Entry]) -> Entry:
-        with self._locked():
+        with self._alone():
             known = list(self.entries())
             rows = [row for row, old in enumerate(known) if (old.file, old.digest) == (entry.file, entry.digest)]
             if not rows:
@@ -208,18 +208,10 @@ class Ledger:
         write_csv(self.path, HEADER, [entry.cells() for entry in entries])
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the kernel's lock, so that two commands that end at once both get their row."""
-        import fcntl
-
-        with explain_disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    def _alone(self) -> Iterator[None]:
+        """Two commands that end at once both get their row."""
+        with only_one_at(self.path):
             yield
-        finally:
-            os.close(handle)
 
 
 def now() -> str:

@@ -13,6 +13,7 @@ from competition import environment
 from competition.console import say
 from competition.data.archive import extract
 from competition.errors import DataError, UsageError
+from competition.locks import only_one_at
 from competition.publish.client import Connection
 from competition.publish.kaggle_errors import KaggleError
 from competition.publish.transfer import download
@@ -54,10 +55,11 @@ def download_competition(
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: --out takes a folder")
     archive = out / f"{competition}.zip"
-    if archive.is_file() and not force and zipfile.is_zipfile(archive):
-        say(f"{archive} is here already ({archive.stat().st_size / 1e6:,.1f} MB); --force downloads it again")
-    else:
-        _fetch(connect(), archive, competition)
+    with only_one_at(archive):
+        if archive.is_file() and not force and zipfile.is_zipfile(archive):
+            say(f"{archive} is here already ({archive.stat().st_size / 1e6:,.1f} MB); --force downloads it again")
+        else:
+            _fetch(connect(), archive, competition)
     folder = extract(archive, environment.cache_folder() / "extracted") if unpack else None
     return Downloaded(archive, folder)
 

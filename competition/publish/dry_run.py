@@ -31,6 +31,7 @@ from competition.data import archive
 from competition.environment import COMPETITION, cache_folder
 from competition.errors import DataError, KitError, UsageError
 from competition.files import explain_disk_errors, read_json, write_text
+from competition.locks import only_one_at
 from competition.prediction.checker import check_submission
 from competition.publish.bundle import PACKAGES
 from competition.publish.image_environment import environment_of, hidden_from
@@ -95,17 +96,35 @@ def dry_run(
 
     Raises:
         UsageError: an attached input is not given, or ``out`` holds something else.
+        ResumeError: another dry run works in ``out``.
         DryRunError: it failed, ran too long, changed its inputs, or left no valid result.
     """
     values = dict(read_json(folder / METADATA_FILE))
     _require_inputs(values, inputs)
     python = Path(sys.executable) if image is None else environment_of(image)
+    with only_one_at(out, "choose another --out"):
+        return _executed(folder, out, values, inputs, settings or {}, outputs, timeout_seconds, echo, python, image)
+
+
+def _executed(
+    folder: Path,
+    out: Path,
+    values: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    settings: Mapping[str, Any],
+    outputs: Sequence[str],
+    timeout_seconds: float,
+    echo: bool,
+    python: Path,
+    image: Image | None,
+) -> DryRun:
+    """Lay everything out, execute, look at what is left; nobody else works in ``out``."""
     root = _fresh(out)
     laid = _lay(inputs, root / "input")
     code = _script(folder / str(values["code_file"]), root / "src")
     before = _snapshot(laid)
     prefix, isolation = network_namespace()
-    environment = _environment(root, laid, settings or {}, image)
+    environment = _environment(root, laid, settings, image)
     log = out / "log.txt"
     begun = time.monotonic()
     versions = _versions(image)

@@ -21,6 +21,7 @@ from typing import Any
 from competition.environment import COMPETITION
 from competition.errors import DataError, UsageError
 from competition.files import write_text
+from competition.locks import only_one_at
 from competition.publish import kernel_loader
 from competition.publish.bundle import Bundle, pack, unpack
 from competition.publish.credentials import require_no_secrets
@@ -144,8 +145,10 @@ def build(spec: KernelSpec, out: Path, mode: str = "bundle", owner: str = OWNER)
     values = metadata(spec, owner, mode)
     require_no_secrets({f"{spec.slug}/{spec.source}": spec.source_text.encode()})
     bundle = pack(spec.packages) if mode == "bundle" else None
-    write_text(out / spec.code_file, code_text(spec, bundle))
-    write_text(out / METADATA_FILE, json.dumps(values, indent=2) + "\n")
+    text = code_text(spec, bundle)
+    with only_one_at(out):
+        write_text(out / spec.code_file, text)
+        write_text(out / METADATA_FILE, json.dumps(values, indent=2) + "\n")
     digest = bundle.digest if bundle is not None else ""
     return BuiltKernel(out, values["id"], out / spec.code_file, mode, digest)
 

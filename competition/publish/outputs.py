@@ -6,8 +6,6 @@ appear together in one rename, or not at all.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Any
 
 from competition.console import say
 from competition.errors import UsageError, nearest
-from competition.files import explain_disk_errors
+from competition.files import temporary_folder
 from competition.publish.client import Connection, plain_session
 from competition.publish.kaggle_errors import KernelError, translate
 from competition.publish.kernel_session import KernelName, asked
@@ -97,19 +95,17 @@ def fetch(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} holds files already: fetch into a new folder")
     files = _chosen(list_files(connection, name), only, name)
-    with explain_disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with temporary_folder(out.parent, f".{out.name}.") as work:
         whole = work / "whole"
         for file in files:
             _download(connection, file, whole, work / "arriving" / "file")
         check_record(whole, required=record, only=only)
         if only and RECORD not in only:
             (whole / RECORD).unlink(missing_ok=True)
-        whole.replace(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        try:
+            whole.replace(out)
+        except OSError as error:  # somebody else fetched into it meanwhile
+            raise UsageError(f"{out} holds files by now: fetch into a new folder") from error
     fetched = tuple(out / file.name for file in files if not only or str(file.name) in only)
     say(f"fetched {len(fetched)} files of {name} into {out}")
     return fetched

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from competition import environment
 from competition.console import say, warn
-from competition.data.storage import only_one
 from competition.errors import DataError, UsageError
-from competition.files import explain_disk_errors
+from competition.locks import only_one
 from competition.prediction.ledger import Entry, Ledger
 from competition.publish import kernel_session, outputs
 from competition.publish.client import Connection
@@ -130,10 +129,7 @@ def push_kernel(connection: Connection, kernel: Prepared | None, plan: PushPlan)
         SubmissionError: the checker refuses the submission; nothing is spent.
         KaggleError: Kaggle refuses something else or cannot be reached.
     """
-    with explain_disk_errors(plan.home):
-        plan.home.mkdir(parents=True, exist_ok=True)
-        lock = only_one(plan.home / ".lock")
-    with lock:
+    with only_one(plan.home / ".lock", f"the push of {plan.home.name}"):
         file = StateFile(plan.home)
         state = _started(file, kernel, plan) if kernel is not None else _last(file)
         if kernel is not None and not state.reached(PUSHED):

@@ -12,6 +12,7 @@ from typing import Any
 from competition.environment import COMPETITION, cache_folder
 from competition.errors import UsageError
 from competition.files import read_json, write_json
+from competition.locks import only_one_at
 from competition.publish.dry_run import DryRun, attached, dry_run
 from competition.publish.images import Image
 from competition.publish.kernel_spec import DATASET, METADATA_FILE, KernelSpec, find_kernel
@@ -75,10 +76,11 @@ def tiny_dataset(folder: Path) -> Path:
     from competition.training.models import create_model, find_backbones, save_weights
 
     target = folder / "weights" / TINY
-    if not (target / "config.json").is_file():
-        (backbone,) = find_backbones([TINY])
-        target.mkdir(parents=True, exist_ok=True)
-        save_weights(create_model(backbone, pretrained=False), target / "model.safetensors")
-        stored = {"input_size": [3, 64, 64], "num_classes": 1000, "first_conv": "conv1.0", "classifier": "fc"}
-        write_json(target / "config.json", {"architecture": TINY, "num_classes": 1000, "pretrained_cfg": stored})
+    with only_one_at(folder):
+        if not (target / "config.json").is_file():
+            (backbone,) = find_backbones([TINY])
+            target.mkdir(parents=True, exist_ok=True)
+            save_weights(create_model(backbone, pretrained=False), target / "model.safetensors")
+            stored = {"input_size": [3, 64, 64], "num_classes": 1000, "first_conv": "conv1.0", "classifier": "fc"}
+            write_json(target / "config.json", {"architecture": TINY, "num_classes": 1000, "pretrained_cfg": stored})
     return folder

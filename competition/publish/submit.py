@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from competition import environment
 from competition.console import say, warn
-from competition.data.storage import only_one
 from competition.errors import SubmissionError
-from competition.files import explain_disk_errors
+from competition.locks import only_one
 from competition.prediction.checker import SubmissionReport, check_submission
 from competition.prediction.ledger import Entry, Ledger, now
 from competition.publish import backoff, standing
@@ -112,11 +111,7 @@ def submit(
 @contextmanager
 def _alone() -> Iterator[None]:
     """One process at a time looks whether a file was sent and sends it: two that start together spend only once."""
-    folder = environment.cache_folder()
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = only_one(folder / ".submit.lock")
-    with lock:
+    with only_one(environment.cache_folder() / ".submit.lock", "the sending of submissions"):
         yield
 
 

@@ -22,7 +22,8 @@ from typing import Any
 import competition
 from competition.console import say
 from competition.errors import KitError, UsageError, WeightsError
-from competition.files import explain_disk_errors, write_text
+from competition.files import explain_disk_errors, temporary_folder, write_text
+from competition.locks import only_one_at
 from competition.publish.bundle import PACKAGES, pack
 from competition.publish.credentials import require_no_secrets
 from competition.publish.finding import Finding
@@ -89,11 +90,8 @@ def build_dataset(
     for folder in weights:
         if not all((folder / name).is_file() for name in _WEIGHTS):
             raise WeightsError(f"{folder} has no {' and '.join(_WEIGHTS)}: give folders in timm's local-directory form")
-    with explain_disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".dataset-", dir=out.parent)
-    with explain_disk_errors(out), temporary as name:
-        made = Path(name) / "dataset"
+    with explain_disk_errors(out), only_one_at(out), temporary_folder(out.parent, f".{out.name}.") as temporary:
+        made = temporary / "dataset"
         (made / "wheels").mkdir(parents=True)
         _kit_wheel(root, made / "wheels")
         _fetch(also, made / "wheels", python)
@@ -164,14 +162,14 @@ def _kit_wheel(root: Path, out: Path) -> None:
     bundle = pack([name for name in PACKAGES if (root / name / "__init__.py").is_file()], root)
     project = {name: (root / name).read_bytes() for name in _PROJECT}
     require_no_secrets(project)
-    with tempfile.TemporaryDirectory(prefix="dogbreed-wheel-") as temporary:
+    with temporary_folder(Path(tempfile.gettempdir()), "dogbreed-wheel-") as temporary:
         for name, content in {**project, **bundle.files}.items():
-            target = Path(temporary) / name
+            target = temporary / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             target.chmod(0o644)
         say("making the kit's wheel")
-        _pip("wheel", "--no-deps", *_isolation(), "--wheel-dir", str(out), temporary, what="make the kit's wheel")
+        _pip("wheel", "--no-deps", *_isolation(), "--wheel-dir", str(out), str(temporary), what="make the kit's wheel")
 
 
 def _isolation() -> list[str]:

@@ -2,7 +2,8 @@
 
 A block is one backbone looking at one view. All blocks advance together over chunks of photos, so that a photo is
 decoded once however many blocks want it. Progress is recorded after each chunk: a process killed at any moment
-continues at the last whole chunk, with the same batches and therefore the same numbers.
+continues at the last whole chunk, with the same batches and therefore the same numbers. One process computes a block;
+another one that wants it waits and reads (``competition.training.feature_store``).
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ from competition.console import Ticker, duration, progress, say
 from competition.data.images import read_photo, render_view
 from competition.data.layout import Photo
 from competition.environment import cache_folder
-from competition.errors import StorageError
-from competition.files import digest_of, explain_disk_errors, read_json, write_json
+from competition.files import digest_of
+from competition.training.feature_store import FeatureStore, alone
 from competition.training.models import BackboneRef, InputSpec, create_model, pick_device
 from competition.training.reading import pick_workers, read_batches
 from competition.types import View
@@ -120,61 +121,6 @@ class _Renderings:
         return [rendering(image) for rendering in self.renderings]
 
 
-class FeatureStore:
-    """Features of one block for one list of photos: ``features.npy`` (n, d) float32 and the number of rows done."""
-
-    def __init__(self, folder: Path, rows: int, width: int, facts: Mapping[str, Any]) -> None:
-        self.folder, self.rows, self.width = folder, rows, width
-        self._facts = dict(facts)
-        self.done = self._read_done()
-
-    def _read_done(self) -> int:
-        path = self.folder / "progress.json"
-        if not path.is_file() or not (self.folder / "features.npy").is_file():
-            return 0
-        return int(read_json(path)["done"])
-
-    @property
-    def complete(self) -> bool:
-        """Whether every row is there."""
-        return self.done == self.rows
-
-    def open_for_writing(self) -> np.memmap:
-        """The array to write into; made with its full size at once, so that a full disk is met now and not later."""
-        path = self.folder / "features.npy"
-        with explain_disk_errors(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if self.done == 0:
-                self._reserve(path)
-            return np.lib.format.open_memmap(path, mode="r+")
-
-    def _reserve(self, path: Path) -> None:
-        import os
-
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(self.rows, self.width))
-        del array
-        # A sparse file on a full disk would end the process by SIGBUS; reserving turns that into an error we can tell.
-        with path.open("rb+") as stream, contextlib.suppress(AttributeError):
-            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-
-    def record(self, array: np.memmap, done: int) -> None:
-        """Flush the rows and note that the first ``done`` are whole."""
-        array.flush()
-        self.done = done
-        write_json(self.folder / "progress.json", {"done": done, "rows": self.rows, **self._facts})
-
-    def read(self) -> np.ndarray:
-        """The features, memory-mapped, float32 (n, d).
-
-        Raises:
-            StorageError: the file does not have the promised shape.
-        """
-        array = np.load(self.folder / "features.npy", mmap_mode="r", allow_pickle=False)
-        if array.shape != (self.rows, self.width):
-            raise StorageError(f"{self.folder} is damaged: delete it to have the features computed again")
-        return np.asarray(array)
-
-
 def embed(
     photos: Sequence[Photo], blocks: Sequence[Block], config: ProbeConfig, *, folder: Path | None = None
 ) -> dict[str, np.ndarray]:
@@ -196,9 +142,12 @@ def embed(
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     stores = {block.name: _store(photos, block, precision, folder or cache_folder() / "features") for block in blocks}
-    waiting = [block for block in blocks if not stores[block.name].complete]
-    if waiting and photos:
-        _compute(photos, waiting, stores, config, device, precision)
+    lacking = [store for store in stores.values() if not store.complete]
+    if lacking and photos:
+        with alone(lacking):
+            waiting = [block for block in blocks if not stores[block.name].complete]
+            if waiting:  # another process may have computed them meanwhile
+                _compute(photos, waiting, stores, config, device, precision)
     return {name: store.read() for name, store in stores.items()}
 
 
@@ -230,28 +179,29 @@ def _compute(
     device: torch.device,
     precision: torch.dtype,
 ) -> None:
-    arrays = {block.name: stores[block.name].open_for_writing() for block in blocks}
     start = min(stores[block.name].done for block in blocks)
     models = {block.backbone.name: _load(block.backbone, device, precision) for block in blocks}
-    with progress(f"embed {len(blocks)} blocks", len(photos), "photos") as ticker, _threads(device):
+    with ExitStack() as opened:
+        for block in blocks:
+            opened.enter_context(stores[block.name].writing())
+        ticker = opened.enter_context(progress(f"embed {len(blocks)} blocks", len(photos), "photos"))
+        opened.enter_context(_threads(device))
         ticker.start_at(start)
         row, begun = start, time.monotonic()
         for number, pictures in enumerate(_batches(photos[start:], blocks, config, device), 1):
             count = len(next(iter(pictures.values())))
             for block in blocks:
-                if stores[block.name].done < row + count:
-                    images = pictures[block.rendering]
-                    arrays[block.name][row : row + count] = _forward(
-                        models[block.backbone.name], images, block.view.flip
-                    )
+                store = stores[block.name]
+                if store.written < row + count:
+                    features = _forward(models[block.backbone.name], pictures[block.rendering], block.view.flip)
+                    store.append(features[max(0, store.written - row) :])
             row += count
             ticker.advance(count)
             if number == CHUNK_BATCHES:
                 _announce(ticker, len(photos) - row, blocks, time.monotonic() - begun)
             if number % CHUNK_BATCHES == 0 or row == len(photos):
                 for block in blocks:
-                    if stores[block.name].done < row:
-                        stores[block.name].record(arrays[block.name], row)
+                    stores[block.name].record()
 
 
 def _announce(ticker: Ticker, left: int, blocks: Sequence[Block], seconds: float) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from competition.config import ProbeConfig, TrainConfig
 from competition.console import warn
 from competition.data.layout import Photo
-from competition.files import atomic_path, read_json, write_json
+from competition.files import read_json, write_arrays, write_json
 from competition.training import board, probe
 from competition.training.board_projector import log_projector
 from competition.training.embed import Block, embed
@@ -105,14 +105,11 @@ def write_heads(
     run: RunDir, found: probe.Probe, backbones: Sequence[BackboneRef], config: ProbeConfig, classes: Sequence[str]
 ) -> None:
     """Keep everything that ``predict_photos`` needs: per-fold heads (safetensors) and ``probe.json``."""
-    from safetensors.numpy import save_file
-
     for fold in range(len(found.heads[0])):
         arrays = {}
         for number, own in enumerate(found.heads):
             arrays[f"{number}.weight"], arrays[f"{number}.bias"] = np.ascontiguousarray(own[fold][0].T), own[fold][1]
-        with atomic_path(run.fold(fold) / "head.safetensors") as temporary:
-            save_file(arrays, str(temporary))
+        write_arrays(run.fold(fold) / "head.safetensors", arrays)
     write_json(
         run / "probe.json",
         {

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any
 from competition.config import Config
 from competition.data.names import is_text
 from competition.errors import ResumeError
-from competition.files import csv_line, differences, explain_disk_errors, read_json, write_json, write_text
+from competition.files import (
+    csv_line,
+    differences,
+    explain_disk_errors,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
+from competition.locks import only_one
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -79,27 +88,14 @@ class RunDir:
     def claimed(self) -> Iterator[None]:
         """Hold the run for this process: two starts at once would overwrite each other's work.
 
-        The lock is the kernel's (``flock``), so it is gone with the process, however that ends.
+        What writers that were killed left here is removed.
 
         Raises:
             ResumeError: another process holds it.
         """
-        import fcntl
-
-        with explain_disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise ResumeError(
-                f"{self.path} is in use by another process: wait for it or choose another --run-dir"
-            ) from error
-        try:
+        with only_one(self.path / ".lock", self.path, "choose another --run-dir"):
+            remove_leftovers(self.path)
             yield
-        finally:
-            os.close(handle)
 
     def open(self, config: Config, data_digest: str, **facts: Any) -> None:
         """Start the run, or check that this start continues it.

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.server
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -387,6 +388,38 @@ def test_a_download_with_another_checksum_is_refused_and_not_used_later(mirror, 
         load_dataset("mnist", tmp_path / "empty", download=False)
     mirror[-1] = right
     assert len(load_dataset("mnist", tmp_path / "empty").test) == 20
+
+
+def test_two_downloads_at_once_are_one(mirror, tmp_path: Path, monkeypatch, capsys) -> None:
+    """The second waits, and then finds what the first has brought."""
+    found = []
+    fetch = sources._fetch
+
+    def slowly(*given) -> None:
+        time.sleep(0.2)
+        found.append(given[0])
+        fetch(*given)
+
+    monkeypatch.setattr(sources, "_fetch", slowly)
+    threads = [threading.Thread(target=load_dataset, args=("mnist", tmp_path / "empty")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(mirror)
+    assert "mnist is in use by another process: waiting for it" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in (tmp_path / "cache" / "datasets").iterdir()] == ["mnist"]
+
+
+def test_decoded_images_that_are_damaged_are_decoded_again_and_that_is_said(
+    class_folders: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("DOGBREED_CACHE", str(tmp_path / "cache"))
+    first = load_dataset(str(class_folders), image_size=8)
+    (stored,) = (tmp_path / "cache" / "datasets" / "decoded").glob("*.npz")
+    stored.write_bytes(stored.read_bytes()[:-100])
+    assert load_dataset(str(class_folders), image_size=8).digest == first.digest
+    assert "is damaged: its images are decoded again" in " ".join(capsys.readouterr().err.split())
 
 
 def test_every_source_has_a_way_to_get_it() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from competition.data import archive, storage
 from competition.errors import DataError, StorageError
+from competition.locks import only_one
 
 CONTENT = {"train/a.jpg": b"a" * 5000, "train/b.jpg": os.urandom(3000), "labels.csv": b"id,breed\n"}
 
@@ -249,3 +250,28 @@ def test_a_folder_without_the_marker_is_unpacked_again(tmp_path):
     (folder / archive.MARKER).unlink()
     (folder / "train" / "a.jpg").unlink()
     assert files_in(archive.extract(source, tmp_path / "cache")) == CONTENT
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "emptied"])
+def test_an_unpacked_folder_that_lost_something_is_unpacked_again_and_said(tmp_path, capsys, damage):
+    source = make_zip(tmp_path / "x.zip")
+    folder = archive.extract(source, tmp_path / "cache")
+    if damage == "lost":
+        (folder / "train" / "a.jpg").unlink()
+    else:
+        (folder / "train" / "a.jpg").write_bytes(b"" if damage == "emptied" else CONTENT["train/a.jpg"][:1])
+    capsys.readouterr()
+    assert files_in(archive.extract(source, tmp_path / "cache")) == CONTENT
+    assert "train/a.jpg: it is unpacked again" in " ".join(capsys.readouterr().err.split())
+    archive.extract(source, tmp_path / "cache")
+    assert "again" not in capsys.readouterr().err
+
+
+def test_what_a_killed_process_left_of_another_archive_is_removed(tmp_path):
+    cache = tmp_path / "cache"
+    (cache / ".dead-123.partial" / "train").mkdir(parents=True)
+    (cache / ".dead-123.lock").touch()
+    (cache / ".alive-456.partial").mkdir()
+    with only_one(cache / ".alive-456.lock"):
+        archive.extract(make_zip(tmp_path / "x.zip"), cache)
+    assert [path.name for path in cache.glob(".*.partial")] == [".alive-456.partial"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import time
+import zlib
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from competition.data import photo_cache, storage
 from competition.data.images import PhotoCache, read_photo, shrink
 from competition.data.layout import Photo
 from competition.errors import DataError, PhotoError, StorageError
+from competition.files import read_npz, write_npz
 
 from .conftest import picture, save
 
@@ -131,20 +134,48 @@ def test_killed_in_the_middle_goes_on_and_ends_the_same(photos, tmp_path, monkey
     assert (cache.folder / "index.npz").read_bytes() == (whole.folder / "index.npz").read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["journal cut", "pixels lost", "journal of others"])
+@pytest.mark.parametrize("damage", ["journal cut", "pixels lost", "journal of others", "journal without checksums"])
 def test_a_journal_is_trusted_only_as_far_as_it_agrees(photos, tmp_path, damage):
     whole = PhotoCache.build(photos, 64, tmp_path / "cache", 1)
     pixels = (whole.folder / "pixels.u8").read_bytes()
-    entries = [[name, *whole[name].shape[:2]] for name in list(whole)[:10]]
+    entries = [[name, *whole[name].shape[:2], zlib.crc32(whole[name].tobytes())] for name in list(whole)[:10]]
     (whole.folder / "index.npz").unlink()
-    lines = "".join(f'["{name}", {height}, {width}]\n' for name, height, width in entries)
+    lines = "".join(f'["{name}", {height}, {width}, {crc}]\n' for name, height, width, crc in entries)
     if damage == "journal cut":
         lines = lines[:-5]
     if damage == "journal of others":
         lines = lines.replace('"p4"', '"q4"')
+    if damage == "journal without checksums":
+        lines = "".join(f"{json.dumps(entry[:3])}\n" for entry in entries)
     if damage == "pixels lost":
         (whole.folder / "pixels.u8").write_bytes(pixels[:1000])
     (whole.folder / "journal.jsonl").write_text(lines)
     again = PhotoCache.build(photos, 64, tmp_path / "cache", 1)
     assert (again.folder / "pixels.u8").read_bytes() == pixels
     assert not (again.folder / "journal.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [("a bit", "is damaged at photo p19"), ("cut", "is damaged ("), ("old", "without checksums by an older version")],
+)
+def test_what_the_checksums_do_not_prove_is_made_again_and_said_once(photos, tmp_path, capsys, damage, said):
+    cache = PhotoCache.build(photos, 64, tmp_path, 1)
+    pixels, held = (cache.folder / "pixels.u8").read_bytes(), cache["p0"]
+    if damage == "a bit":
+        (cache.folder / "pixels.u8").write_bytes(pixels[:-1] + bytes([pixels[-1] ^ 1]))
+    if damage == "cut":
+        (cache.folder / "index.npz").write_bytes(b"PK half")
+    if damage == "old":
+        index = read_npz(cache.folder / "index.npz")
+        del index["crc"]
+        write_npz(cache.folder / "index.npz", **index)
+    capsys.readouterr()
+    again = PhotoCache.build(photos, 64, tmp_path, 1)
+    assert (again.folder / "pixels.u8").read_bytes() == pixels
+    lines = [line for line in capsys.readouterr().err.splitlines() if "made again" in line]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert (held == again["p0"]).all()
+    PhotoCache.build(photos, 64, tmp_path, 1)
+    assert "made again" not in capsys.readouterr().err

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from competition.data import sample as module
 from competition.data.audit import audit
 from competition.data.breeds import BREEDS
 from competition.data.images import read_photo
@@ -144,3 +146,17 @@ def test_another_folder_is_never_overwritten(tmp_path):
 def test_impossible_numbers(tmp_path, options):
     with pytest.raises(UsageError, match="impossible sample"):
         draw_sample(tmp_path / "x", **options)
+
+
+def test_two_that_draw_the_same_at_once_draw_it_once(tmp_path, monkeypatch):
+    drawn = []
+    original = module._draw_all
+    monkeypatch.setattr(module, "_draw_all", lambda *given: drawn.append(1) or original(*given))
+    options = {"breeds": 2, "train_per_breed": 3, "test_per_breed": 1}
+    threads = [threading.Thread(target=draw_sample, args=(tmp_path / "x",), kwargs=options) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drawn == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -53,6 +53,17 @@ def test_the_folder_holds_what_a_run_holds(runs: list[Path], tiny: CompetitionDa
     assert found.result.log_loss == metrics["log_loss"]
 
 
+def test_what_a_killed_blend_left_is_gone(runs: list[Path], tiny: CompetitionData, tmp_path: Path) -> None:
+    out = tmp_path / "blend"
+    blend_runs(runs, tiny, out)
+    wanted = {path.relative_to(out) for path in out.rglob("*")}
+    (out / ".members.png.k3jx_9ab.tmp").write_text("half a picture, of an older version")
+    (out / ".oof.npz.abcdefgh.tmp").mkdir()
+    (out / ".oof.npz.abcdefgh.tmp" / ".tmpX1").write_text("a library's")
+    blend_runs(runs, tiny, out)
+    assert {path.relative_to(out) for path in out.rglob("*")} == wanted
+
+
 def test_the_pictures_show_something(runs: list[Path], tiny: CompetitionData, tmp_path: Path) -> None:
     blend_runs(runs, tiny, tmp_path / "blend")
     for name in PICTURES:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from competition.errors import DataError, KitError, SubmissionError, UsageError
+from competition.errors import DataError, KitError, ResumeError, SubmissionError, UsageError
 from competition.publish import dry_run as module
 from competition.publish import kernel_guard
 from competition.publish.dry_run import DryRunError, dry_run
@@ -228,6 +228,8 @@ def test_a_killed_dry_run_takes_its_kernel_along(built: Built, tmp_path: Path) -
     starter = subprocess.Popen([sys.executable, "-c", code, str(folder), str(tmp_path / "out")])
     log = tmp_path / "out" / "log.txt"
     pid = _waited(lambda: log.is_file() and next(iter(re.findall(r"pid (\d+)", log.read_text())), ""))
+    with pytest.raises(ResumeError, match="out is in use by another process: wait for it or choose another --out"):
+        run(folder, tmp_path / "out")  # which would empty the folder that the first works in
     starter.kill()
     starter.wait()
     assert _waited(lambda: not _alive(int(pid)))
