@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from competition.config import Config
 from competition.errors import ResumeError
 from competition.files import differences, explain_disk_errors, read_json, write_json, write_text
+from competition.processes import refuse_second_main
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -81,9 +82,11 @@ class RunDir:
 
         Raises:
             ResumeError: another process holds it.
+            UsageError: a worker process of the caller's runs his script again.
         """
         import fcntl
 
+        refuse_second_main()
         with explain_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
