@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 _INTERRUPTED = ": interrupted; the same command continues where it stopped"
+_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE has ended
 
 
 def set_debug(debug: bool) -> None:
@@ -23,35 +25,103 @@ def hush_imports() -> None:
 
 
 def run_app(app: Callable[[], Any], name: str) -> None:
-    """Run a command line: exit 2 for usage, 1 for other errors, 130 after Ctrl-C.
+    """Run a command line: exit 2 for usage, 1 for other errors, 130 after Ctrl-C, 128 + n after SIGTERM and SIGHUP.
+
+    Where standard output is a pipe that nobody reads any more, it ends as SIGPIPE would end it: without a word.
 
     Args:
         app: parses the arguments and calls a command.
         name: what the lines begin with.
     """
-    from competition.errors import KitError
+    try:
+        _prepare()
+        app()
+        _flush(name)
+    except KeyboardInterrupt as error:
+        _stop(error, name + _INTERRUPTED, _interrupted())
+    except SystemExit as stop:
+        # Typer takes Ctrl-C and a broken pipe for itself and leaves without a word.
+        if stop.code == 130:
+            _stop(stop, name + _INTERRUPTED, _interrupted())
+        if isinstance(stop.__context__, BrokenPipeError):
+            _end(stop.__context__, name)
+        if not stop.code:
+            _flush(name)
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told as such, in one line
+        _end(error, name)
+
+
+def _prepare() -> None:
+    from competition.console import escape_streams
+    from competition.processes import interrupt_on_signals
 
     hush_imports()
+    escape_streams()
+    interrupt_on_signals()
+
+
+def _interrupted() -> int:
+    from competition.processes import interrupted_status
+
+    return interrupted_status()
+
+
+def _flush(name: str) -> None:
+    """Meet here what a full disk or a closed pipe behind standard output refuses, not at the interpreter's end."""
     try:
-        app()
-    except KitError as error:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _end(error, name)
+
+
+def _end(error: BaseException, name: str) -> NoReturn:
+    """Tell an error in one line and leave."""
+    from competition.console import silence
+    from competition.errors import KitError
+    from competition.system_errors import explain
+
+    lost = _lost_output()
+    if isinstance(error, BrokenPipeError) and lost:
+        silence(sys.__stdout__)
+        silence(sys.__stderr__)
+        sys.exit(_BROKEN_PIPE)
+    if isinstance(error, KitError):
         _stop(error, f"{name}: {error}", error.exit_code)
-    except KeyboardInterrupt as error:
-        _stop(error, name + _INTERRUPTED, 130)
-    except SystemExit as stop:
-        # Typer takes Ctrl-C for itself and leaves without a word.
-        if stop.code == 130:
-            _stop(stop, name + _INTERRUPTED, 130)
-        raise
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told as such, in one line
-        _stop(error, f"{name}: unexpected {type(error).__name__}: {error} (run with --debug for the traceback)", 1)
+    if lost and isinstance(error, OSError) and error.filename is None:
+        silence(sys.__stdout__)
+        _stop(error, f"{name}: the result cannot be written to standard output ({error.strerror})", 1)
+    line = explain(error, everywhere=True)
+    if line is None:
+        line = f"unexpected {type(error).__name__}: {error} (run with --debug for the traceback)"
+    _stop(error, f"{name}: {line}", 1)
+
+
+def _lost_output() -> bool:
+    """Whether standard output or error still hold what they could not write."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            return True
+    return False
 
 
 def _stop(error: BaseException, line: str, code: int) -> NoReturn:
     if os.environ.get("DOGBREED_DEBUG"):
         raise error
-    print(" ".join(line.split()), file=sys.stderr)
+    from competition.console import silence
+
+    try:
+        print(" ".join(line.split()), file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    if _lost_output():
+        silence(sys.__stdout__)
+        silence(sys.__stderr__)
     sys.exit(code)

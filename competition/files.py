@@ -7,7 +7,6 @@ moment leaves the old file or the new one, never half of one.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -18,26 +17,28 @@ from typing import Any
 
 import numpy as np
 
-from competition.errors import DataError, StorageError, WeightsError
+from competition import system_errors
+from competition.errors import DataError, KitError, StorageError, WeightsError
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextlib.contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a refused write into one clear line.
+    """Turn a full disk, a refused write or an impossible path into one clear line (``system_errors``).
 
     Raises:
-        StorageError: there is no space, or the folder cannot be written.
+        StorageError: there is no space, the folder cannot be written, or it is none.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"no space left while writing {path}: free some space there and start again") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StorageError(f"cannot write {path}: the folder is read-only or not yours; choose another") from error
+    except KitError:
         raise
+    except Exception as error:
+        line = system_errors.explain(error, path)
+        if line is None:
+            raise
+        raise StorageError(line) from error
 
 
 @contextlib.contextmanager
@@ -80,8 +81,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    r"""Write ``text`` as UTF-8 to ``path`` atomically; a file's name in it that is none appears as ``\udce9``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -105,7 +105,7 @@ def _hidden_main() -> Iterator[None]:
 
 
 def start_method() -> str:
-    """``fork``, ``forkserver`` or ``spawn``: what the caller has set, or Python's default here; nothing is fixed by it."""
+    """``fork``, ``forkserver`` or ``spawn``: what the caller has set, or Python's default; nothing is fixed by it."""
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
 
 

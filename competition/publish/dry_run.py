@@ -212,6 +212,7 @@ def _environment(root: Path, laid: Mapping[str, Path], settings: Mapping[str, An
         "DOGBREED_KAGGLE_ROOT": str(root),
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
         "MPLBACKEND": "Agg",
+        "PYTHONUTF8": "1",  # as on Kaggle, whatever this terminal speaks
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **({SETTINGS: json.dumps(dict(settings))} if settings else {}),
@@ -245,7 +246,7 @@ def _execute(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
     )

@@ -158,7 +158,8 @@ def _commit() -> str | None:
         done = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=5,
             check=False,
         )
