@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 _INTERRUPTED = ": interrupted; the same command continues where it stopped"
 _BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE has ended
@@ -56,9 +55,19 @@ def _prepare() -> None:
     from competition.console import escape_streams
     from competition.processes import interrupt_on_signals
 
+    _fill_standard_places()
     hush_imports()
     escape_streams()
     interrupt_on_signals()
+
+
+def _fill_standard_places() -> None:
+    """Open what was closed (``>&-``): else the next file takes that number, and a library's messages land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _interrupted() -> int:
@@ -82,30 +91,31 @@ def _end(error: BaseException, name: str) -> NoReturn:
     from competition.errors import KitError
     from competition.system_errors import explain
 
-    lost = _lost_output()
-    if isinstance(error, BrokenPipeError) and lost:
-        silence(sys.__stdout__)
-        silence(sys.__stderr__)
-        sys.exit(_BROKEN_PIPE)
     if isinstance(error, KitError):
         _stop(error, f"{name}: {error}", error.exit_code)
-    if lost and isinstance(error, OSError) and error.filename is None:
-        silence(sys.__stdout__)
-        _stop(error, f"{name}: the result cannot be written to standard output ({error.strerror})", 1)
+    if isinstance(error, OSError) and error.filename is None:
+        broken = isinstance(error, BrokenPipeError)
+        if broken and (_refuses(sys.__stdout__) or _refuses(sys.__stderr__)):
+            silence(sys.__stdout__)
+            silence(sys.__stderr__)
+            sys.exit(_BROKEN_PIPE)
+        if not broken and _refuses(sys.__stdout__):
+            silence(sys.__stdout__)
+            _stop(error, f"{name}: the result cannot be written to standard output ({error.strerror})", 1)
     line = explain(error, everywhere=True)
     if line is None:
         line = f"unexpected {type(error).__name__}: {error} (run with --debug for the traceback)"
     _stop(error, f"{name}: {line}", 1)
 
 
-def _lost_output() -> bool:
-    """Whether standard output or error still hold what they could not write."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            return True
+def _refuses(stream: TextIO | None) -> bool:
+    """Whether a stream takes nothing more: then an error without a file's name is about it."""
+    try:
+        if stream is not None:
+            stream.flush()
+            os.write(stream.fileno(), b"\n")
+    except (OSError, ValueError):
+        return True
     return False
 
 
@@ -118,10 +128,9 @@ def _stop(error: BaseException, line: str, code: int) -> NoReturn:
         print(" ".join(line.split()), file=sys.stderr, flush=True)
     except OSError:
         silence(sys.stderr)
-    with contextlib.suppress(OSError, ValueError):
+    try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    if _lost_output():
-        silence(sys.__stdout__)
-        silence(sys.__stderr__)
+    except OSError:
+        silence(sys.stdout)
     sys.exit(code)

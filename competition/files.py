@@ -42,6 +42,24 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def in_utf8(path: Path) -> Iterator[Path]:
+    """Yield ``path`` under a name for libraries that take UTF-8 only: itself, or during the block a link to it.
+
+    Args:
+        path: a file or folder that is there.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="dogbreed-") as temporary:
+            link = Path(temporary) / f"link{'.safetensors' if path.suffix == '.safetensors' else ''}"
+            link.symlink_to(path.absolute(), target_is_directory=path.is_dir())
+            yield link
+    else:
+        yield path
+
+
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed and renamed to ``path``, on error removed.
 

@@ -80,7 +80,9 @@ def _number_of(error: BaseException) -> int | None:
 
 def _not_from_the_system(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError):
-        text = error.object[:60]
+        text = error.object if len(error.object) <= 120 else f"{error.object[:117]}..."
+        if any("\udc80" <= letter <= "\udcff" for letter in error.object):
+            return f"the name {text!a} is no UTF-8, which is needed here: rename it"
         return f"the name {text!a} cannot be written in this system's encoding: set PYTHONUTF8=1 or rename it"
     if isinstance(error, OSError) and "AF_UNIX path too long" in str(error):
         return "the folder for temporary files has too long a path for worker processes: set TMPDIR to a shorter one"

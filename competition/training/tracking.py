@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from competition.config import Config
 from competition.errors import ResumeError
-from competition.files import differences, explain_disk_errors, read_json, write_json, write_text
+from competition.files import differences, explain_disk_errors, in_utf8, read_json, write_json, write_text
 from competition.processes import refuse_second_main
 
 if TYPE_CHECKING:
@@ -231,8 +231,11 @@ def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
     from torch.utils.tensorboard import SummaryWriter
 
     with explain_disk_errors(folder):
-        writer = SummaryWriter(str(folder))
-    try:
-        yield writer
-    finally:
-        writer.close()
+        folder.mkdir(parents=True, exist_ok=True)
+    with in_utf8(folder) as place:
+        with explain_disk_errors(folder):
+            writer = SummaryWriter(str(place))
+        try:
+            yield writer
+        finally:
+            writer.close()
