@@ -1,5 +1,18 @@
-"""``python -m baselines`` is the command ``baselines``."""
+"""``python -m baselines`` is the command ``baselines``; until ``main`` runs nothing slow is imported."""
 
-from baselines.cli import main
+from competition.entry import run_app
 
-main()
+
+def main() -> None:
+    """Entry point of ``baselines``: Ctrl-C is one line from the first import on."""
+    run_app(_commands, "baselines")
+
+
+def _commands() -> None:
+    from baselines.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

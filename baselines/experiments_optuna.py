@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from baselines.experiments import Cell, Study
 from baselines.experiments_run import Job, one, row_of
+from competition import processes
 from competition.console import say, warn
 from competition.errors import KitError, ResumeError, StorageError, TrainingError
 from competition.files import differences, explain_disk_errors
@@ -120,18 +120,12 @@ def _work(job: Job, jobs: int) -> None:
     if jobs == 1:
         work(job)
         return
-    context = multiprocessing.get_context("spawn")  # a forked child would inherit the threads' locks, held
+    context = processes.context(computing=True)
     with _threads(max(1, (os.cpu_count() or 1) // jobs)):
-        workers = [context.Process(target=_worker, args=(job,)) for _ in range(jobs)]
+        workers = [context.Process(target=_worker, args=(job,)) for _ in range(jobs)]  # type: ignore[attr-defined]
         for worker in workers:
             worker.start()
-    try:
-        for worker in workers:
-            worker.join()
-    except BaseException:
-        for worker in workers:
-            worker.terminate()
-        raise
+    processes.join_all(workers)
     if all(worker.exitcode for worker in workers):
         raise KitError(f"all {jobs} worker processes ended by an error (see above); --jobs 1 shows it in full")
 

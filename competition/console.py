@@ -1,17 +1,20 @@
 """What the kit says while it works: notes, warnings and progress bars, through rich and only when needed.
 
-Everything goes to standard error, so that standard output stays free for results (``--json``, tables to pipe).
+Everything goes to standard error, so that standard output stays free for results (``--json``, tables to pipe). What a
+terminal's encoding cannot show is escaped, and no work ends because a message could not be shown.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,19 +30,55 @@ def console() -> Console:
     """
     from rich.console import Console
 
+    escape_streams()
     if "ipykernel" in sys.modules:
         return Console(file=sys.stdout, force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True)
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def escape_streams() -> None:
+    r"""Let standard output and error escape (``\u2014``, ``\udce9``) what their encoding cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shown(text: str) -> str:
+    r"""``text`` with the bytes of file names that are no UTF-8 escaped (``\udce9``): any UTF-8 stream takes it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def say(message: str) -> None:
     """Print a line about what is being done."""
-    console().print(message, markup=False)
+    _print(message)
 
 
 def warn(message: str) -> None:
     """Print a line that deserves attention; the work goes on."""
-    console().print(f"note: {message}", style="yellow", markup=False)
+    _print(f"note: {message}", "yellow")
+
+
+def _print(message: str, style: str | None = None) -> None:
+    try:
+        console().print(shown(message), style=style, markup=False)
+    except BrokenPipeError:
+        raise  # nobody reads any more: the end that a pipe asks for
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO | None) -> None:
+    """Send the rest of a stream that takes nothing more (a full disk, a closed pipe) nowhere.
+
+    Otherwise the interpreter tries once more at its end, complains, and changes the exit status.
+    """
+    if stream is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()
 
 
 class Ticker:

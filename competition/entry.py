@@ -6,9 +6,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 _INTERRUPTED = ": interrupted; the same command continues where it stopped"
+_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE has ended
 
 
 def set_debug(debug: bool) -> None:
@@ -23,35 +24,113 @@ def hush_imports() -> None:
 
 
 def run_app(app: Callable[[], Any], name: str) -> None:
-    """Run a command line: exit 2 for usage, 1 for other errors, 130 after Ctrl-C.
+    """Run a command line: exit 2 for usage, 1 for other errors, 130 after Ctrl-C, 128 + n after SIGTERM and SIGHUP.
+
+    Where standard output is a pipe that nobody reads any more, it ends as SIGPIPE would end it: without a word.
 
     Args:
         app: parses the arguments and calls a command.
         name: what the lines begin with.
     """
-    from competition.errors import KitError
-
-    hush_imports()
     try:
+        _prepare()
         app()
-    except KitError as error:
-        _stop(error, f"{name}: {error}", error.exit_code)
+        _flush(name)
     except KeyboardInterrupt as error:
-        _stop(error, name + _INTERRUPTED, 130)
+        _stop(error, name + _INTERRUPTED, _interrupted())
     except SystemExit as stop:
-        # Typer takes Ctrl-C for itself and leaves without a word.
+        # Typer takes Ctrl-C and a broken pipe for itself and leaves without a word.
         if stop.code == 130:
-            _stop(stop, name + _INTERRUPTED, 130)
+            _stop(stop, name + _INTERRUPTED, _interrupted())
+        if isinstance(stop.__context__, BrokenPipeError):
+            _end(stop.__context__, name)
+        if not stop.code:
+            _flush(name)
         raise
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told as such, in one line
-        _stop(error, f"{name}: unexpected {type(error).__name__}: {error} (run with --debug for the traceback)", 1)
+        _end(error, name)
+
+
+def _prepare() -> None:
+    from competition.console import escape_streams
+    from competition.processes import interrupt_on_signals
+
+    _fill_standard_places()
+    hush_imports()
+    escape_streams()
+    interrupt_on_signals()
+
+
+def _fill_standard_places() -> None:
+    """Open what was closed (``>&-``): else the next file takes that number, and a library's messages land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _interrupted() -> int:
+    from competition.processes import interrupted_status
+
+    return interrupted_status()
+
+
+def _flush(name: str) -> None:
+    """Meet here what a full disk or a closed pipe behind standard output refuses, not at the interpreter's end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _end(error, name)
+
+
+def _end(error: BaseException, name: str) -> NoReturn:
+    """Tell an error in one line and leave."""
+    from competition.console import silence
+    from competition.errors import KitError
+    from competition.system_errors import explain
+
+    if isinstance(error, KitError):
+        _stop(error, f"{name}: {error}", error.exit_code)
+    if isinstance(error, OSError) and error.filename is None:
+        broken = isinstance(error, BrokenPipeError)
+        if broken and (_refuses(sys.__stdout__) or _refuses(sys.__stderr__)):
+            silence(sys.__stdout__)
+            silence(sys.__stderr__)
+            sys.exit(_BROKEN_PIPE)
+        if not broken and _refuses(sys.__stdout__):
+            silence(sys.__stdout__)
+            _stop(error, f"{name}: the result cannot be written to standard output ({error.strerror})", 1)
+    line = explain(error, everywhere=True)
+    if line is None:
+        line = f"unexpected {type(error).__name__}: {error} (run with --debug for the traceback)"
+    _stop(error, f"{name}: {line}", 1)
+
+
+def _refuses(stream: TextIO | None) -> bool:
+    """Whether a stream takes nothing more: then an error without a file's name is about it."""
+    try:
+        if stream is not None:
+            stream.flush()
+            os.write(stream.fileno(), b"\n")
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _stop(error: BaseException, line: str, code: int) -> NoReturn:
     if os.environ.get("DOGBREED_DEBUG"):
         raise error
-    print(" ".join(line.split()), file=sys.stderr)
+    from competition.console import silence
+
+    try:
+        print(" ".join(line.split()), file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
     sys.exit(code)

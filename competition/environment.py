@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 COMPETITION = "dog-breed-identification"
@@ -55,7 +57,44 @@ def cache_folder() -> Path:
         return Path(named)
     if on_kaggle():
         return kaggle_root() / "temp" / "dogbreed"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dogbreed"
+    named = os.environ.get("XDG_CACHE_HOME")
+    return _usable(Path(named) if named else _home() / ".cache")
+
+
+def _home() -> Path:
+    """The user's home; one that cannot be there where none is known (a container's numbered user)."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
+@lru_cache
+def _usable(caches: Path) -> Path:
+    """``caches/dogbreed``, or a folder for temporary files where that cannot be written, which is said."""
+    wanted = caches / "dogbreed"
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wanted):
+            return wanted
+    except OSError as error:
+        from competition.console import warn
+
+        user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+        instead = Path(tempfile.gettempdir()) / f"dogbreed{user}"
+        warn(
+            f"{wanted} cannot be written ({error.strerror}): caches go to {instead}, which may be emptied; "
+            "DOGBREED_CACHE names a better place"
+        )
+        return _private(instead)
+
+
+def _private(folder: Path) -> Path:
+    """Make a folder below a place where everybody may write; one that somebody else has put there is not used."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
+        return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+    return folder
 
 
 def before_tensorflow() -> None:

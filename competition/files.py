@@ -8,7 +8,6 @@ killed writer left is removed by the next one that writes there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from competition.errors import DataError, StorageError, WeightsError
+from competition import system_errors
+from competition.errors import DataError, KitError, StorageError, WeightsError
 from competition.locks import free, hold, release
 
 _TEMPORARY = ".tmp"
@@ -33,19 +33,38 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 @contextlib.contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a refused write into one clear line.
+    """Turn a full disk, a refused write or an impossible path into one clear line (``system_errors``).
 
     Raises:
-        StorageError: there is no space, or the folder cannot be written.
+        StorageError: there is no space, the folder cannot be written, or it is none.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"no space left while writing {path}: free some space there and start again") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StorageError(f"cannot write {path}: the folder is read-only or not yours; choose another") from error
+    except KitError:
         raise
+    except Exception as error:
+        line = system_errors.explain(error, path)
+        if line is None:
+            raise
+        raise StorageError(line) from error
+
+
+@contextlib.contextmanager
+def in_utf8(path: Path) -> Iterator[Path]:
+    """Yield ``path`` under a name for libraries that take UTF-8 only: itself, or during the block a link to it.
+
+    Args:
+        path: a file or folder that is there.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="dogbreed-") as temporary:
+            link = Path(temporary) / f"link{'.safetensors' if path.suffix == '.safetensors' else ''}"
+            link.symlink_to(path.absolute(), target_is_directory=path.is_dir())
+            yield link
+    else:
+        yield path
 
 
 def require_writable(path: Path) -> None:

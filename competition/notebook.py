@@ -62,6 +62,9 @@ def tell(text: str) -> None:
     """Show Markdown; outside a notebook, print it."""
     display = _display()
     if display is None:
+        from competition.console import escape_streams
+
+        escape_streams()
         print(text)
         return
     from IPython.display import Markdown

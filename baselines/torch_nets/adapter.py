@@ -18,7 +18,7 @@ from baselines.records import epoch_line
 from baselines.torch_nets.learner import NetLearner, channels_last, precision_of, spec_of
 from competition.console import progress, say
 from competition.errors import WeightsError
-from competition.files import atomic_path, digest_of
+from competition.files import atomic_path, digest_of, in_utf8
 from competition.training.board import log_batch_images, log_epoch, log_graph
 from competition.training.callbacks import KitCallback, StepCaller, TrainingError
 from competition.training.checkpoint import CheckpointStore
@@ -210,7 +210,8 @@ def load(model: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        tensors: Mapping[str, torch.Tensor] = load_file(str(path))
+        with in_utf8(path) as plain:
+            tensors: Mapping[str, torch.Tensor] = load_file(str(plain))
         model.load_state_dict(dict(tensors))
     except FileNotFoundError as error:
         raise WeightsError(f"{path} is missing") from error

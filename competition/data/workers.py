@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 from typing import TypeVar
 
+from competition import processes
 from competition.errors import KitError
 
 Item = TypeVar("Item")
@@ -44,12 +42,10 @@ def map_in_order(
         KitError: a worker was killed, usually for lack of memory.
     """
     count = worker_count(workers)
-    if count == 1 or len(items) <= chunk:
+    if count == 1 or len(items) <= chunk or not processes.affordable(count):
         yield from map(function, items)
         return
-    # Forking needs no importable __main__ (notebooks, scripts without a guard) and costs no second import.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(count, processes.context(), initializer=_start_worker)  # type: ignore[arg-type]
     pending: deque[Future[list[Result]]] = deque()
     try:
         for start in range(0, len(items), chunk):
@@ -71,15 +67,7 @@ def _do_all(function: Callable[[Item], Result], items: Sequence[Item]) -> list[R
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, use one thread, and end when the parent is killed."""
+    """Leave Ctrl-C to the parent and use one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)

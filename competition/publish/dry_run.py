@@ -250,6 +250,7 @@ def _environment(
         "DOGBREED_KAGGLE_ROOT": str(root),
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
         "MPLBACKEND": "Agg",
+        "PYTHONUTF8": "1",  # as on Kaggle, whatever this terminal speaks
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **({SETTINGS: json.dumps(dict(settings))} if settings else {}),
@@ -283,7 +284,7 @@ def _execute(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
     )

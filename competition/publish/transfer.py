@@ -128,7 +128,7 @@ def _receive(response: Any, target: Path, what: str, remote: Remote, have: int, 
     with explain_disk_errors(part):
         require_space(target.parent, (remote.size or 0) - have, f"download {what}")
         # only a hint, read with suspicion: it need not survive a power cut
-        _facts_of(target).write_text(json.dumps({"identity": remote.identity, "size": remote.size}))
+        _facts_of(target).write_text(json.dumps({"identity": remote.identity, "size": remote.size}), encoding="utf-8")
         if have:
             say(f"{what}: continuing after {have:,} of {most:,} bytes")
         with part.open("ab" if have else "wb") as sink, progress(what, remote.size or 0, "bytes") as ticker:

@@ -192,7 +192,7 @@ def _fetch(also: Sequence[str], out: Path, python: tuple[int, int]) -> None:
 def _pip(command: str, *arguments: str, what: str) -> None:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": _TIME, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     call = [sys.executable, "-m", "pip", command, "--quiet", *arguments]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(call, capture_output=True, encoding="utf-8", errors="replace", check=False, env=environment)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         reason = next((line for line in said if line.startswith("ERROR")), said[-1] if said else "pip said nothing")

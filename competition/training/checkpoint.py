@@ -17,7 +17,7 @@ import torch
 
 from competition.console import warn
 from competition.errors import DataError, ResumeError
-from competition.files import atomic_path, differences, digest_of_file, read_json, write_json
+from competition.files import atomic_path, differences, digest_of_file, in_utf8, read_json, write_json
 
 FORMAT = 1
 
@@ -102,7 +102,8 @@ class CheckpointStore:
         """Read what ``write_file`` wrote."""
         from safetensors.torch import load_file
 
-        return dict(load_file(str(self.folder / name)))
+        with in_utf8(self.folder / name) as path:
+            return dict(load_file(str(path)))
 
     def _read_index(self) -> dict[str, Any]:
         try:
@@ -142,7 +143,7 @@ class CheckpointStore:
     def _read(self, entry: Mapping[str, Any]) -> Checkpoint:
         from safetensors import safe_open
 
-        with safe_open(str(self.folder / entry["file"]), framework="pt") as stored:
+        with in_utf8(self.folder / entry["file"]) as path, safe_open(str(path), framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
             facts = json.loads(stored.metadata()["facts"])
         return Checkpoint(tensors, facts, {role: part["file"] for role, part in entry["files"].items()})

@@ -7,7 +7,6 @@ process its own stretch of every step.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from competition import processes
 from competition.config import TrainConfig
 from competition.data.layout import CompetitionData
 from competition.errors import KitError
@@ -138,22 +138,20 @@ def fit_folds(
     """
     from competition.training.learner import fit_fold
 
-    # A process that has used CUDA cannot be forked; spawned ones import everything anew, which takes seconds.
-    context = multiprocessing.get_context("spawn")
+    context = processes.context(computing=True)
     waiting, failures = context.Queue(), context.Queue()
     starts = heads or [None] * len(folds)
     for fold, head in zip(folds, starts, strict=True):
         waiting.put((fold, head))
     workers = [
-        context.Process(
+        context.Process(  # type: ignore[attr-defined]
             target=_fit_next, args=(waiting, failures, data, replace(config, device=device), run.path, weights, test)
         )
         for device in devices[: len(folds)]
     ]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
+    processes.join_all(workers)
     if not failures.empty():
         raise KitError(failures.get())
     killed = [worker.exitcode for worker in workers if worker.exitcode]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from competition import processes
 from competition.data.images import read_photo, render_view
 from competition.data.layout import Photo
 from competition.training.augment import Augment, make_augment
@@ -193,12 +194,21 @@ def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
+class Loader(DataLoader[Batch]):
+    """torch's loader, whose lost processes are one line."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        with processes.explain_lost_reader():
+            yield from super().__iter__()
+
+
 def _common(workers: int, pin: bool) -> Mapping[str, object]:
     # The loader draws a number per epoch; from a generator of its own, so that the global one stays untouched.
     return {
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "worker_init_fn": _quiet_worker if workers else None,
+        "multiprocessing_context": processes.context() if workers else None,
         "pin_memory": pin,
         "generator": torch.Generator().manual_seed(0),
     }
@@ -206,14 +216,14 @@ def _common(workers: int, pin: bool) -> Mapping[str, object]:
 
 def train_loader(dataset: TrainPhotos, sampler: StepSampler, workers: int, *, pin: bool) -> DataLoader[Batch]:
     """Loader of augmented batches, in the sampler's order."""
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, **_common(workers, pin))  # type: ignore[arg-type]
+    return Loader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, **_common(workers, pin))  # type: ignore[arg-type]
 
 
 def valid_loader(
     dataset: LabelledView, batch_size: int, workers: int, rows: Sequence[int], *, pin: bool
 ) -> DataLoader[Batch]:
     """Loader of validation photos; ``rows`` are the ones this process looks at, in order."""
-    return DataLoader(
+    return Loader(
         dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=list(rows),

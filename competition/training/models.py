@@ -22,7 +22,7 @@ from competition.console import say
 from competition.data.names import wordnet
 from competition.environment import weights_candidates
 from competition.errors import ResumeError, UsageError, WeightsError, nearest
-from competition.files import atomic_path, digest_of, digest_of_file
+from competition.files import atomic_path, digest_of, digest_of_file, in_utf8
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = load_file(str(path))
+        with in_utf8(path) as plain:
+            state = load_file(str(plain))
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors ({error})") from error
     own = model.state_dict()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from competition import processes
 from competition.data.workers import worker_count
 
 
@@ -50,18 +51,27 @@ def read_batches(
         PhotoError: a photo cannot be read.
     """
     if device.type == "cuda":
-        yield from DataLoader(
-            pictures,  # type: ignore[arg-type]
-            batch_size=batch_size,
-            num_workers=pick_workers(workers),
-            collate_fn=_stack,
-            pin_memory=True,
-        )
+        yield from _read_ahead(pictures, batch_size, pick_workers(workers))
         return
     threads = max(1, workers) if workers >= 0 else min(worker_count(), torch.get_num_threads())
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(pictures), batch_size):
             yield _read_batch(pictures, range(start, min(start + batch_size, len(pictures))), pool, threads)
+
+
+def _read_ahead(pictures: Pictures, batch_size: int, wanted: int) -> Iterator[list[torch.Tensor]]:
+    """The batches, in pinned memory, read by processes."""
+    size = sum(picture.nbytes for picture in pictures[0]) * batch_size if wanted and len(pictures) else 0
+    count = processes.affordable(wanted, size)
+    with processes.explain_lost_reader():
+        yield from DataLoader(
+            pictures,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            num_workers=count,
+            collate_fn=_stack,
+            pin_memory=True,
+            multiprocessing_context=processes.context() if count else None,
+        )
 
 
 def _read_batch(pictures: Pictures, rows: range, pool: ThreadPoolExecutor, threads: int) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from torch import nn
 from competition.console import Ticker, console, duration, progress, say, warn
 from competition.data.layout import Photo
 from competition.errors import WeightsError
+from competition.processes import affordable
 from competition.training.board_fold import FoldPictures, log_fold_end
 from competition.training.callbacks import StepCaller, TrainingError
 from competition.training.checkpoint import CheckpointStore
@@ -124,7 +125,8 @@ def make_learner(
     files = PhotoFiles(job.photos(fold.valid_ids), config.image_size)
     valid = LabelledView(files, fold.valid_ids, labels, job.backbone.spec, config.image_size)
     rows = np.arange(len(labels))[world.rank :: world.size]
-    workers, pin = pick_workers(config.workers), device.type == "cuda"
+    batch_bytes = max(sampler.chunk * largest**2, config.batch_size * config.image_size**2) * 3
+    workers, pin = affordable(pick_workers(config.workers), batch_bytes), device.type == "cuda"
     loaders = Loaders(
         train_loader(train, sampler, workers, pin=pin),
         valid_loader(valid, config.batch_size, workers, [int(row) for row in rows], pin=pin),

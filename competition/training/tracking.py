@@ -11,7 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 import types
 from collections.abc import Iterator, Mapping
@@ -21,18 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from competition.config import Config
-from competition.data.names import is_text
 from competition.errors import ResumeError
 from competition.files import (
     csv_line,
     differences,
     explain_disk_errors,
+    in_utf8,
     read_json,
     remove_leftovers,
     write_json,
     write_text,
 )
 from competition.locks import only_one
+from competition.processes import refuse_second_main
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -92,7 +92,9 @@ class RunDir:
 
         Raises:
             ResumeError: another process holds it.
+            UsageError: a worker process of the caller's runs his script again.
         """
+        refuse_second_main()
         with only_one(self.path / ".lock", self.path, "choose another --run-dir"):
             remove_leftovers(self.path)
             yield
@@ -155,7 +157,8 @@ def _commit() -> str | None:
         done = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=5,
             check=False,
         )
@@ -222,22 +225,12 @@ def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
         sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
     from torch.utils.tensorboard import SummaryWriter
 
-    with explain_disk_errors(folder), _in_utf8(folder) as place:
-        writer = SummaryWriter(str(place))
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with in_utf8(folder) as place:
+        with explain_disk_errors(folder):
+            writer = SummaryWriter(str(place))
         try:
             yield writer
         finally:
             writer.close()
-
-
-@contextmanager
-def _in_utf8(folder: Path) -> Iterator[Path]:
-    """The folder by a name that is UTF-8: tensorboard encodes names itself, so another is reached through a link."""
-    if is_text(str(folder.absolute())):
-        yield folder
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        link = Path(scratch) / "tensorboard"
-        link.symlink_to(folder.absolute(), target_is_directory=True)
-        yield link
