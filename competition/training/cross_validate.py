@@ -76,6 +76,9 @@ def open_run(data: CompetitionData, config: Config, run: RunDir, weights: Path |
     names = config.backbones if isinstance(config, ProbeConfig) else (config.backbone,)  # type: ignore[attr-defined]
     pretrained = getattr(config, "pretrained", True)
     used = {ref.name: ref.digest for ref in find_backbones(names, weights)} if pretrained else {}
+    before: dict[str, str] = run.manifest.get("weights", {})
+    if set(before.values()) == set(used.values()):
+        used = before  # the same weights, in another place or by another name
     run.open(config, data.digest, weights=used)
     return prepare(data, config, run)
 
@@ -113,16 +116,24 @@ def check_start(
 
 
 def _check_models(data: CompetitionData, config: Config, weights: Path | str | None) -> None:
-    """Load the weights once, and show the network to be trained a picture."""
+    """Load the weights once, show the networks a picture, and see that a network to be trained takes its head."""
+    from competition.training.probe import check_backbones
+
     if isinstance(config, ProbeConfig):
-        for ref in find_backbones(config.backbones, weights):
-            create_model(ref, 0)
+        check_backbones(find_backbones(config.backbones, weights), data.classes, config)
     elif isinstance(config, TrainConfig):
-        from competition.training.learner import choose_device, try_sizes
+        from competition.training.learner import choose_device, imagenet_head, put_head, try_sizes
 
         (ref,) = find_backbones([config.backbone], weights)
         model = create_model(ref, len(data.classes), pretrained=config.pretrained, image_size=config.image_size)
         try_sizes(model, config, ref.name)
+        if config.head_from == "probe":
+            from competition.training.probe_run import at_size_of, head_config
+
+            check_backbones(at_size_of(config, (ref,)), data.classes, head_config(config))
+            put_head(model, (np.zeros((len(data.classes), ref.num_features)), np.zeros(len(data.classes))), ref)
+        elif config.head_from == "imagenet":
+            imagenet_head(ref, model, data.classes)
         choose_device(config, model, len(data.train) * (config.n_folds - 1) // config.n_folds)
 
 
