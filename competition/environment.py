@@ -42,6 +42,12 @@ def kaggle_inputs() -> list[Path]:
     return [found for path in attached for found in _mounted(path, _MOUNTS.get(path.name, 0))]
 
 
+def is_competition(path: Path) -> bool:
+    """Whether a path below ``input`` is of the competition itself, as Kaggle mounts it, rather than of a copy."""
+    root = kaggle_root() / "input"
+    return any(path.is_relative_to(root / name) for name in (mount_of("competitions", COMPETITION), COMPETITION))
+
+
 def _mounted(folder: Path, depth: int) -> list[Path]:
     """The inputs ``depth`` levels below; a folder with files of its own is one itself (old slugs are free)."""
     inside = sorted(folder.iterdir()) if depth else []
@@ -57,7 +63,7 @@ def folders_below(
 ) -> Iterator[tuple[Path, frozenset[str]]]:
     """Folders at and below ``root``, nearest first, each with the names in it: to find what may lie anywhere in inputs.
 
-    Links are followed, and every folder is visited once. A folder that starts with 200 photos is one of photos: it is
+    Links are followed, and every folder is visited once. A folder that starts with 1,000 photos is one of photos: it is
     not read to its end, and nothing in it is visited. Nor are the folders in one that holds more than 1,000: classes.
     (Standard library only: kernels carry the text of this function.)
     """
@@ -75,7 +81,7 @@ def folders_below(
                     photo = entry.name.lower().endswith(photos)
                     if not photo and not entry.name.startswith((".", "__")) and entry.is_dir():
                         inside.append(entry.name)
-                    if len(names) == 200 and not inside and all(name.lower().endswith(photos) for name in names):
+                    if len(names) == 1000 and not inside and all(name.lower().endswith(photos) for name in names):
                         break
         yield folder, frozenset(names)
         if depth < deepest and len(inside) <= 1000:
