@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -11,7 +11,7 @@ from urllib.error import URLError
 from baselines import dataset_folders as folders
 from baselines import dataset_readers as readers
 from competition.console import say
-from competition.environment import cache_folder, kaggle_inputs
+from competition.environment import cache_folder, folders_below, kaggle_root
 from competition.errors import DataError, UsageError, nearest
 from competition.files import explain_disk_errors
 from competition.locks import only_one_at
@@ -90,9 +90,16 @@ def find_or_download(name: str, where: str | Path | None, download: bool) -> Pat
     """
     if name not in SOURCES and Path(name).exists():
         return Path(name)
-    for place in _places(name, where):
+    for place in _places(name, _roots(where)):
         if place.exists():
             return place
+    if where is not None and _is_set(Path(where)):
+        return Path(where)
+    found = _deeper(name, kaggle_root() / "input" if where is None else Path(where))
+    if len(found) > 1:
+        raise DataError(f"{name} is in {found[0]} and in {found[1]}: say which with --data")
+    if found:
+        return found[0]
     if name not in SOURCES:
         known = ", ".join(SOURCES)
         raise UsageError(f"unknown data set '{name}'{nearest(name, SOURCES)} Known: {known}; or give a path")
@@ -103,16 +110,24 @@ def find_or_download(name: str, where: str | Path | None, download: bool) -> Pat
     raise DataError(f"{name} is not here{hint}: put it into a folder and name that with --data or DOGBREED_DATASETS")
 
 
-def _places(name: str, where: str | Path | None) -> Iterator[Path]:
-    """Where a set may lie, best first."""
+def _deeper(name: str, root: Path) -> list[Path]:
+    """Where a set lies below a folder (Kaggle's inputs); what lies inside another find is the same set."""
+    wanted = list(_places(name, [Path()]))
+    found: list[Path] = []
+    for folder, names in folders_below(root):
+        if all(place not in (folder, *folder.parents) for place in found):
+            found += [folder / path for path in wanted if path.parts[:1] and path.parts[0] in names][:1]
+    return [place for place in found if place.exists()]
+
+
+def _places(name: str, roots: Sequence[Path]) -> Iterator[Path]:
+    """Where a set may lie in these folders, best first."""
     folders = (name, *SOURCES[name].folders) if name in SOURCES else (name,)
-    for root in _roots(where):
+    for root in roots:
         for folder in dict.fromkeys(folders):
             yield root / folder
             for suffix in (".zip", ".tar.gz", ".tgz", ".tar", ".npz"):
                 yield root / f"{folder}{suffix}"
-    if where is not None and _is_set(Path(where)):
-        yield Path(where)
 
 
 def _roots(where: str | Path | None) -> list[Path]:
@@ -120,7 +135,7 @@ def _roots(where: str | Path | None) -> list[Path]:
         return [Path(where)]
     named = os.environ.get("DOGBREED_DATASETS")
     own = [Path(named)] if named else []
-    return [*own, cache_folder() / "datasets", *kaggle_inputs(), Path("data")]
+    return [*own, cache_folder() / "datasets", Path("data")]
 
 
 def _is_set(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,10 +22,72 @@ def on_kaggle() -> bool:
     return (kaggle_root() / "input").is_dir()
 
 
+# Folders under ``input`` since 2025, and how deep below them an input lies: competitions/SLUG, datasets/OWNER/SLUG,
+# models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION, notebooks/USER/KERNEL. Before, every input was input/SLUG.
+_MOUNTS = {"competitions": 1, "datasets": 2, "models": 5, "notebooks": 2}
+
+
+def mount_of(kind: str, ref: str) -> str:
+    """Where Kaggle mounts an input today, relative to ``input``.
+
+    Args:
+        kind: ``competitions``, ``datasets``, ``models`` or ``notebooks``.
+        ref: how Kaggle names it, as ``owner/slug``; longer ones are cut to what the mount holds.
+    """
+    return "/".join((kind, *ref.split("/")[: _MOUNTS[kind]]))
+
+
 def kaggle_inputs() -> list[Path]:
-    """The attached inputs of a Kaggle kernel, sorted by name; empty elsewhere."""
+    """The attached inputs of a Kaggle kernel, mounted the present way or the old one, sorted; empty elsewhere."""
     root = kaggle_root() / "input"
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    attached = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return [found for path in attached for found in _mounted(path, _MOUNTS.get(path.name, 0))]
+
+
+def is_competition(path: Path) -> bool:
+    """Whether a path below ``input`` is of the competition itself, as Kaggle mounts it, rather than of a copy."""
+    root = kaggle_root() / "input"
+    return any(path.is_relative_to(root / name) for name in (mount_of("competitions", COMPETITION), COMPETITION))
+
+
+def _mounted(folder: Path, depth: int) -> list[Path]:
+    """The inputs ``depth`` levels below; a folder with files of its own is one itself (old slugs are free)."""
+    inside = sorted(folder.iterdir()) if depth else []
+    if not inside or not all(path.is_dir() for path in inside):
+        return [folder]
+    return [found for path in inside for found in _mounted(path, depth - 1)]
+
+
+def folders_below(
+    root: Path,
+    deepest: int = 9,
+    photos: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
+) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Folders at and below ``root``, nearest first, each with the names in it: to find what may lie anywhere in inputs.
+
+    Links are followed, and every folder is visited once. A folder that starts with 1,000 photos is one of photos: it is
+    not read to its end, and nothing in it is visited. Nor are the folders in one that holds more than 1,000: classes.
+    (Standard library only: kernels carry the text of this function.)
+    """
+    waiting, seen = [(root, 0)], set()
+    for folder, depth in waiting:  # grows meanwhile
+        names, inside = [], []
+        with contextlib.suppress(OSError):  # what cannot be read holds nothing for us
+            facts = os.stat(folder)  # noqa: PTH116 - thousands of folders
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    photo = entry.name.lower().endswith(photos)
+                    if not photo and not entry.name.startswith((".", "__")) and entry.is_dir():
+                        inside.append(entry.name)
+                    if len(names) == 1000 and not inside and all(name.lower().endswith(photos) for name in names):
+                        break
+        yield folder, frozenset(names)
+        if depth < deepest and len(inside) <= 1000:
+            waiting += [(folder / name, depth + 1) for name in sorted(inside)]
 
 
 def data_candidates(argument: str | Path | None) -> list[tuple[str, Path]]:
@@ -35,19 +98,17 @@ def data_candidates(argument: str | Path | None) -> list[tuple[str, Path]]:
     if named:
         return [("DOGBREED_DATA", Path(named))]
     attached = sorted(kaggle_inputs(), key=lambda path: path.name != COMPETITION)
-    # Since 2025 Kaggle also mounts competitions one level deeper, under input/competitions/<slug>.
-    deeper = [path / COMPETITION for path in attached if (path / COMPETITION).is_dir()]
-    return [("Kaggle input", path) for path in [*deeper, *attached]] + [("./data", Path("data"))]
+    return [("Kaggle input", path) for path in attached] + [("./data", Path("data"))]
 
 
 def weights_candidates(argument: str | Path | None) -> list[tuple[str, Path]]:
-    """Where pretrained weights may lie, best first: argument, ``DOGBREED_WEIGHTS``, Kaggle inputs."""
+    """Where pretrained weights may lie, best first: argument, ``DOGBREED_WEIGHTS``, all Kaggle inputs together."""
     if argument is not None:
         return [("--weights", Path(argument))]
     named = os.environ.get("DOGBREED_WEIGHTS")
     if named:
         return [("DOGBREED_WEIGHTS", Path(named))]
-    return [("Kaggle input", path) for path in kaggle_inputs()]
+    return [("Kaggle input", kaggle_root() / "input")] if on_kaggle() else []
 
 
 def cache_folder() -> Path:

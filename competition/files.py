@@ -362,6 +362,28 @@ def csv_line(row: Iterable[Any]) -> str:
     return buffer.getvalue()[:-2]
 
 
+def distinct_names(paths: Iterable[Path], meaningless: str = "") -> list[str]:
+    """The shortest ends of paths that tell them apart: ``a/probe``, ``b/probe`` for ``runs/a/probe``, ``runs/b/probe``.
+
+    Args:
+        paths: links are not followed; equal paths keep equal names.
+        meaningless: a pattern of ends that say nothing alone (version numbers): their folder's name is taken along.
+    """
+    parts = [Path(os.path.normpath(path.absolute())).parts[1:] for path in paths]
+    lengths = [1] * len(parts)
+    for number, whole in enumerate(parts):
+        while meaningless and lengths[number] < len(whole) and re.fullmatch(meaningless, whole[-lengths[number]]):
+            lengths[number] += 1
+    while True:
+        names = ["/".join(whole[-length:]) for whole, length in zip(parts, lengths, strict=True)]
+        twins: dict[str, set[tuple[str, ...]]] = {}
+        for name, whole in zip(names, parts, strict=True):
+            twins.setdefault(name, set()).add(whole)
+        if all(len(same) == 1 for same in twins.values()):
+            return names
+        lengths = [length + (len(twins[name]) > 1) for length, name in zip(lengths, names, strict=True)]
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name every key whose value differs, as ``key: old -> new``, sorted by key; a list equals its tuple."""
     pairs = {key: (as_tuples(old.get(key)), as_tuples(new.get(key))) for key in sorted(set(old) | set(new))}

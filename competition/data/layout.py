@@ -127,14 +127,31 @@ def _chosen(where: str | Path | None, need_labels: bool) -> tuple[str, Path]:
             if not path.exists():
                 raise DataError(f"{path} ({reason}) does not exist: give the competition's archive or its folder")
             return reason, path
-        held = locate.data_in(path, need_labels)
-        if held is not None:
-            return reason, held
+    held = [(reason, found) for reason, path in candidates if (found := locate.data_in(path, need_labels)) is not None]
+    if held:
+        return _preferred(held)
     looked = ", ".join(str(path) for _, path in candidates)
     raise DataError(
         f"no competition data found (looked at {looked}): download it with "
         f"'kaggle competitions download -c {environment.COMPETITION}' and give the zip by --data or DOGBREED_DATA"
     )
+
+
+def _preferred(held: list[tuple[str, Path]]) -> tuple[str, Path]:
+    """The competition by its name, else what has labels, else the first place.
+
+    Raises:
+        DataError: several of Kaggle's inputs are as good as each other.
+    """
+    attached = [path for reason, path in held if reason == held[0][0]]
+    itself = [path for path in attached if environment.is_competition(path)]
+    labelled = [path for path in attached if path.is_dir() and any((path / name).is_file() for name in locate.LABELS)]
+    best = itself[:1] or [path for path in attached if path.name == environment.COMPETITION] or labelled or attached
+    if len({path.resolve() for path in best}) > 1:
+        raise DataError(
+            f"{best[0]} and {best[1]} both look like the competition: say which with --data or DOGBREED_DATA"
+        )
+    return held[0][0], best[0]
 
 
 def _summary(data: CompetitionData) -> str:

@@ -11,13 +11,15 @@ from pathlib import Path
 from competition.data import archive, stanford
 from competition.data.decode import SUFFIXES
 from competition.data.listing import is_hidden, is_photo, photo_files, subfolders
+from competition.environment import folders_below
 
+LABELS = frozenset(("labels.csv", "labels.csv.zip"))
 _NAMES = {
     "train": ("train", "training"),
     "valid": ("valid", "val", "validation"),
     "test": ("test", "testing"),
 }
-_PARTS = frozenset(("labels.csv", "labels.csv.zip", *_NAMES["train"], *_NAMES["test"], "train.zip", "test.zip"))
+_PARTS = LABELS | {*_NAMES["train"], *_NAMES["test"], "train.zip", "test.zip"}
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def data_in(path: Path, need_labels: bool) -> Path | None:
     """A folder or archive at ``path`` that looks like the competition's data, else None (for places not asked for)."""
     if not path.is_dir():
         return path if archive.is_archive(path) else None
-    for folder in (path, *subfolders(path)):
-        names = {entry.name.casefold() for entry in folder.iterdir()}
-        if names & {"labels.csv", "labels.csv.zip"} or "train" in names or ("test" in names and not need_labels):
+    for folder, found in folders_below(path, deepest=3):
+        names = {name.casefold() for name in found}
+        parts = "train" in names or ("test" in names and not need_labels)
+        if names & LABELS or (parts and path in (folder, folder.parent)):
             return folder
     packed = [inner for inner in sorted(path.iterdir()) if archive.is_archive(inner) and "dog" in inner.name.casefold()]
     return packed[0] if packed else None

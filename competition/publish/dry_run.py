@@ -28,7 +28,7 @@ from typing import Any
 import competition
 from competition.console import duration, say
 from competition.data import archive
-from competition.environment import COMPETITION, cache_folder
+from competition.environment import COMPETITION, cache_folder, mount_of
 from competition.errors import DataError, KitError, UsageError
 from competition.files import explain_disk_errors, read_json, write_text
 from competition.locks import only_one_at
@@ -86,8 +86,8 @@ def dry_run(
     Args:
         folder: the built kernel.
         out: where the simulated Kaggle is made; an earlier one there is replaced.
-        inputs: by the name under ``input``: folders or archives (unpacked first). Those that the metadata attach must
-            be there; more may be.
+        inputs: by name (``attached``) or as the metadata name them: folders or archives (unpacked first). Those that
+            the metadata attach must be there, and lie where Kaggle mounts them; more may be, at ``input/NAME``.
         settings: changes to the kernel's settings.
         outputs: files that it must leave.
         timeout_seconds: it is stopped after that.
@@ -100,6 +100,7 @@ def dry_run(
         DryRunError: it failed, ran too long, changed its inputs, or left no valid result.
     """
     values = dict(read_json(folder / METADATA_FILE))
+    inputs = by_name(values, inputs)
     _require_inputs(values, inputs)
     python = Path(sys.executable) if image is None else environment_of(image)
     with only_one_at(out, "choose another --out"):
@@ -120,7 +121,7 @@ def _executed(
 ) -> DryRun:
     """Lay everything out, execute, look at what is left; nobody else works in ``out``."""
     root = _fresh(out)
-    laid = _lay(inputs, root / "input")
+    laid = _lay(inputs, root / "input", _mounts(values))
     code = _script(folder / str(values["code_file"]), root / "src")
     before = _snapshot(laid)
     prefix, isolation = network_namespace()
@@ -143,14 +144,37 @@ def _executed(
 
 
 def attached(values: Mapping[str, Any]) -> dict[str, str]:
-    """Names under ``input`` that a kernel's metadata promise, each with the key that promises it."""
-    keys = ("competition_sources", "dataset_sources", "kernel_sources", "model_sources")
-    return {_mount(key, str(item)): key for key in keys for item in values.get(key) or ()}
+    """Names of the inputs that a kernel's metadata promise, each with the key that promises it.
+
+    The name is the slug; where two inputs have the same one, both are called as the metadata call them.
+    """
+    return {name: key for name, (key, _) in _promised(values).items()}
 
 
-def _mount(key: str, item: str) -> str:
-    parts = item.split("/")
-    return parts[0] if key == "competition_sources" else parts[1]
+_KINDS = {
+    "competition_sources": "competitions",
+    "dataset_sources": "datasets",
+    "kernel_sources": "notebooks",
+    "model_sources": "models",
+}
+
+
+def _promised(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Key and reference of every attached input, by name."""
+    items = [(key, str(item)) for key in _KINDS for item in values.get(key) or ()]
+    slugs = [item if key == "competition_sources" else item.split("/")[1] for key, item in items]
+    return {item[1] if slugs.count(slug) > 1 else slug: item for slug, item in zip(slugs, items, strict=True)}
+
+
+def _mounts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Where Kaggle mounts every attached input, by name, relative to ``input``."""
+    return {name: mount_of(_KINDS[key], item) for name, (key, item) in _promised(values).items()}
+
+
+def by_name(values: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """The given inputs by name; an attached one may be given as the metadata name it."""
+    name_of = {item: name for name, (_, item) in _promised(values).items()}
+    return {name_of.get(name, name): path for name, path in inputs.items()}
 
 
 def _require_inputs(values: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
@@ -161,7 +185,7 @@ def _require_inputs(values: Mapping[str, Any], inputs: Mapping[str, Path]) -> No
     for name, path in inputs.items():
         if not path.exists():
             raise DataError(f"{path}, meant as input '{name}', does not exist")
-        if "/" in name or name in ("", ".", ".."):
+        if name not in attached(values) and ("/" in name or name in ("", ".", "..", *_KINDS.values())):
             raise UsageError(f"'{name}' is no name of an input")
 
 
@@ -177,13 +201,15 @@ def _fresh(out: Path) -> Path:
     return root
 
 
-def _lay(inputs: Mapping[str, Path], where: Path) -> dict[str, Path]:
+def _lay(inputs: Mapping[str, Path], where: Path, mounts: Mapping[str, str]) -> dict[str, Path]:
     """Link the inputs into place; an archive is unpacked once, as Kaggle does."""
     laid = {}
     for name, path in inputs.items():
         target = archive.extract(path, cache_folder() / "extracted") if archive.is_archive(path) else path
         laid[name] = target.resolve()
-        (where / name).symlink_to(laid[name], target_is_directory=True)
+        mount = where / mounts.get(name, name)
+        mount.parent.mkdir(parents=True, exist_ok=True)
+        mount.symlink_to(laid[name], target_is_directory=True)
     return laid
 
 
@@ -348,7 +374,7 @@ def _require_outputs(root: Path, outputs: Sequence[str], submits: bool) -> None:
             raise DryRunError(f"the kernel ended well but left no {name}, or an empty one")
     if not submits:
         return
-    sample = next((root / "input" / COMPETITION).glob("**/sample_submission.csv"), None)
+    sample = next((root / "input" / mount_of("competitions", COMPETITION)).glob("**/sample_submission.csv"), None)
     submission = root / "working" / SUBMISSION
     if not submission.is_file():
         raise DryRunError(f"the kernel ended well but left no {SUBMISSION}")

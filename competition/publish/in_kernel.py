@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from competition.console import say
-from competition.environment import kaggle_inputs, kaggle_root, on_kaggle
+from competition.environment import folders_below, kaggle_root, on_kaggle
 from competition.errors import DataError, UsageError, nearest
 from competition.files import atomic_path, write_json
 from competition.publish.record import SUBMISSION, write_record
@@ -57,13 +57,8 @@ def attached_run(needed: str = "oof.npz") -> Path:
     Raises:
         DataError: there is none, or more than one.
     """
-    found = {
-        path.parent
-        for place in kaggle_inputs()
-        for depth in ("", "*/", "*/*/", "*/*/*/")
-        for path in place.glob(f"{depth}metrics.json")
-        if (path.parent / "config.json").is_file() and (path.parent / needed).is_file()
-    }
+    wanted = {"metrics.json", "config.json", needed}
+    found = [folder for folder, names in folders_below(kaggle_root() / "input") if wanted <= names]
     if len(found) != 1:
         named = ", ".join(str(path) for path in sorted(found)) or "none"
         raise DataError(f"one finished run must be attached (the output of the kernel that trained); found: {named}")

@@ -1,10 +1,11 @@
 """How a kernel comes by the kit: from the packages it carries, else from a wheel among its inputs, else installed.
 
 The text of this file is put into every generated kernel, before the kernel's own code: standard library only, and
-nothing of the kit may be imported here.
+nothing of the kit may be imported here. ``kernels`` puts the kit's own ``folders_below`` in the place of this one.
 """
 
 import base64
+import contextlib  # noqa: F401 - for the kit's folders_below
 import hashlib
 import io
 import lzma
@@ -13,7 +14,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+
+
+def folders_below(root: Path) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Stand for the kit's function of this name: in a kernel its text is here."""
+    from competition.environment import folders_below as search
+
+    return search(root)
 
 
 def load_kit(packages: str, digest: str) -> str:
@@ -29,11 +38,10 @@ def load_kit(packages: str, digest: str) -> str:
     if packages.strip():
         return _from_text(packages, digest)
     inputs = Path(os.environ.get("DOGBREED_KAGGLE_ROOT", "/kaggle")) / "input"
-    # a dataset lies at input/<slug>, or at input/datasets/<owner>/<slug>
-    kit = [path for depth in range(1, 6) for path in sorted(inputs.glob("*/" * depth + "dogbreed_kit-*.whl"))]
-    if kit:
-        return _from_wheels(kit[0].parent)
     try:
+        for folder, names in folders_below(inputs):
+            if any(name.startswith("dogbreed_kit-") and name.endswith(".whl") for name in names):
+                return _from_wheels(folder)
         import competition
     except ImportError:
         raise SystemExit(

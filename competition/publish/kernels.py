@@ -15,10 +15,11 @@ import ast
 import json
 import re
 from dataclasses import dataclass
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
-from competition.environment import COMPETITION
+from competition.environment import COMPETITION, folders_below
 from competition.errors import DataError, UsageError
 from competition.files import write_text
 from competition.locks import only_one_at
@@ -124,6 +125,7 @@ def _loader(bundle: Bundle | None) -> str:
     text = Path(kernel_loader.__file__).read_text(encoding="utf-8")
     docstring = ast.parse(text).body[0]
     code = "\n".join(text.splitlines()[docstring.end_lineno :]).strip()
+    code = code.replace(getsource(kernel_loader.folders_below), getsource(folders_below))
     digest, packages = (bundle.digest, f"{bundle.text}\n") if bundle is not None else ("", "")
     values = f'KIT_DIGEST = "{digest}"\nKIT_PACKAGES = """\n{packages}"""'
     return f'{code}\n\n\n{values}\nprint(f"kit: {{load_kit(KIT_PACKAGES, KIT_DIGEST)}}")'

@@ -13,7 +13,7 @@ from competition.environment import COMPETITION, cache_folder
 from competition.errors import UsageError
 from competition.files import read_json, write_json
 from competition.locks import only_one_at
-from competition.publish.dry_run import DryRun, attached, dry_run
+from competition.publish.dry_run import DryRun, attached, by_name, dry_run
 from competition.publish.images import Image
 from competition.publish.kernel_spec import DATASET, METADATA_FILE, KernelSpec, find_kernel
 from competition.publish.kernels import build
@@ -37,7 +37,7 @@ def rehearse(
     Args:
         spec: the kernel.
         out: folder for the built kernel and the simulated Kaggle.
-        inputs: by the name under ``input``.
+        inputs: as for ``dry_run``.
         mode: see ``kernels``.
         small: fill in lacking inputs and use the kernel's small settings.
         settings: changes to its settings, after the small ones.
@@ -49,9 +49,10 @@ def rehearse(
         DryRunError: see ``dry_run``.
     """
     built = build(spec, out / "built", mode)
-    given = dict(inputs or {})
+    values = dict(read_json(built.folder / METADATA_FILE))
+    given = by_name(values, inputs or {})
     if small:
-        for name, key in attached(dict(read_json(built.folder / METADATA_FILE))).items():
+        for name, key in attached(values).items():
             if name not in given:
                 given[name] = _small_input(name, key, spec, out, echo, image)
     chosen = {**(spec.small if small else {}), **(settings or {})}

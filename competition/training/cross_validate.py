@@ -80,6 +80,9 @@ def open_run(data: CompetitionData, config: Config, run: RunDir, weights: Path |
     names = config.backbones if isinstance(config, ProbeConfig) else (config.backbone,)  # type: ignore[attr-defined]
     pretrained = getattr(config, "pretrained", True)
     used = {ref.name: ref.digest for ref in find_backbones(names, weights)} if pretrained else {}
+    before: dict[str, str] = run.manifest.get("weights", {})
+    if set(before.values()) == set(used.values()):
+        used = before  # the same weights, in another place or by another name
     run.open(config, data.digest, weights=used)
     return prepare(data, config, run)
 
@@ -120,25 +123,39 @@ def check_start(
 
 
 def _check_models(data: CompetitionData, config: Config, weights: Path | str | None, run: RunDir, folds: int) -> None:
-    """Load the weights once, show each network a picture of every size that it will see, look whether there is room."""
+    """Load the weights once, show each network a picture of every size that it will see, look whether there is room.
+
+    A network to be trained must take its head as well.
+    """
+    from competition.training.probe import check_backbones
+
     if isinstance(config, ProbeConfig):
         from competition.training.learner import try_sizes
         from competition.training.probe_run import probe_blocks
 
         backbones = find_backbones(config.backbones, weights)
+        check_backbones(backbones, data.classes, config)
         blocks = probe_blocks(backbones, config.views)
         for ref in backbones:
             sides = {block.rendering.size for block in blocks if block.backbone is ref} - {ref.spec.size}
-            try_sizes(create_model(ref, 0), sorted(sides), f"{ref.name} (views {', '.join(config.views)})", "views")
+            if sides:
+                try_sizes(create_model(ref, 0), sorted(sides), f"{ref.name} (views {', '.join(config.views)})", "views")
         require_room_for_features(data, blocks, config)
     elif isinstance(config, TrainConfig):
-        from competition.training.learner import choose_device, try_sizes
+        from competition.training.learner import choose_device, imagenet_head, put_head, try_sizes
 
         (ref,) = find_backbones([config.backbone], weights)
         model = create_model(ref, len(data.classes), pretrained=config.pretrained, image_size=config.image_size)
         try_sizes(model, sorted({config.image_size, *config.progressive}), ref.name)
         bytes_of = sum(value.numel() * value.element_size() for value in model.state_dict().values())
         require_room_for_networks(run, bytes_of, folds)
+        if config.head_from == "probe":
+            from competition.training.probe_run import at_size_of, head_config
+
+            check_backbones(at_size_of(config, (ref,)), data.classes, head_config(config))
+            put_head(model, (np.zeros((len(data.classes), ref.num_features)), np.zeros(len(data.classes))), ref)
+        elif config.head_from == "imagenet":
+            imagenet_head(ref, model, data.classes)
         choose_device(config, model, len(data.train) * (config.n_folds - 1) // config.n_folds)
 
 

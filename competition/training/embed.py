@@ -167,7 +167,8 @@ def _store(photos: Sequence[Photo], block: Block, precision: torch.dtype, folder
         "precision": str(precision),
         "photos": digest_of([(photo.id, photo.path.stat().st_size) for photo in photos]),
     }
-    name = f"{block.backbone.name}-{block.view.name}-{digest_of(facts)}"
+    # Not the backbone's name: it says where its weights lie, the digest what they are.
+    name = f"{block.backbone.architecture}-{block.view.name}-{digest_of(facts)}"
     return FeatureStore(folder / name, len(photos), block.backbone.num_features, {**facts, "block": block.name})
 
 

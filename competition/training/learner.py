@@ -26,10 +26,12 @@ from competition.training.checkpoint import flattened
 from competition.training.metrics import accuracy, log_loss, softmax
 from competition.training.models import (
     BackboneRef,
-    classifier_of,
+    classifiers_of,
     create_model,
     find_backbones,
+    imagenet_classifier,
     imagenet_rows,
+    linear_in,
     pick_device,
 )
 from competition.training.tracking import RunDir
@@ -168,8 +170,6 @@ def build_model(job: Job) -> nn.Module:
         UsageError: the backbone refuses the image size.
         WeightsError: weights or head do not fit.
     """
-    from competition.training.regularise import set_head
-
     config = job.config
     torch.manual_seed(config.seed * 1000 + job.fold.index)
     model = create_model(
@@ -184,29 +184,47 @@ def build_model(job: Job) -> nn.Module:
         say(f"{job.backbone.name} starts from scratch: no pretrained weights")
     start = job.head if config.head_from == "probe" else None
     if config.head_from == "imagenet":
-        start = _imagenet_head(job, model)
+        start, known = imagenet_head(job.backbone, model, job.data.classes)
+        say(f"the head starts from the backbone's own rows for {known} of {len(job.data.classes)} classes")
     if start is not None:
-        try:
-            set_head(model, *start)
-        except ValueError as error:
-            raise WeightsError(f"{job.backbone.name}: {error}; set head_from=fresh") from error
+        put_head(model, start, job.backbone)
     try_sizes(model, sorted({config.image_size, *config.progressive}), job.backbone.name)
     return model
 
 
-def _imagenet_head(job: Job, model: nn.Module) -> Head:
-    """The fresh head, with the rows of the backbone's own classifier where it knows the class."""
-    weight, bias = classifier_of(job.backbone)
-    rows = imagenet_rows(job.data.classes)
-    if len(weight) != 1000 or not rows:
-        raise UsageError(f"head_from=imagenet: {job.backbone.name} has no classifier of ImageNet-1k's breeds")
-    fresh = model.get_classifier()  # type: ignore[operator]
-    new_weight, new_bias = fresh.weight.detach().numpy().copy(), fresh.bias.detach().numpy().copy()
-    for index, name in enumerate(job.data.classes):
+def put_head(model: nn.Module, head: Head, backbone: BackboneRef) -> None:
+    """Start a model's classifier from a solution on its pooled features.
+
+    Raises:
+        WeightsError: its classifier does not take one.
+    """
+    from competition.training.regularise import set_head
+
+    try:
+        set_head(model, *head)
+    except ValueError as error:
+        raise WeightsError(f"{backbone.name}: {error}; set head_from=fresh") from error
+
+
+def imagenet_head(backbone: BackboneRef, model: nn.Module, classes: Sequence[str]) -> tuple[Head, int]:
+    """The fresh head of a model, with the rows of the backbone's own classifier for the classes it knows, and how many.
+
+    Raises:
+        UsageError: it has no rows for these classes, or not on the features that the fresh head reads.
+    """
+    rows = imagenet_rows(classes)
+    try:
+        weight, bias = imagenet_classifier(backbone)
+    except WeightsError as error:
+        raise UsageError(f"head_from=imagenet: {error}; set head_from=probe or head_from=fresh") from error
+    fresh = linear_in(classifiers_of(model)[0])
+    if not rows or fresh is None or fresh.bias is None:
+        raise UsageError(f"head_from=imagenet: {backbone.name} has no classifier of ImageNet-1k's breeds")
+    new_weight, new_bias = fresh.weight.detach().flatten(1).numpy().copy(), fresh.bias.detach().numpy().copy()
+    for index, name in enumerate(classes):
         if name in rows:
             new_weight[index], new_bias[index] = weight[rows[name]], bias[rows[name]]
-    say(f"the head starts from the backbone's own rows for {len(rows)} of {len(job.data.classes)} classes")
-    return new_weight, new_bias
+    return (new_weight, new_bias), len(rows)
 
 
 @torch.no_grad()

@@ -1,16 +1,14 @@
-"""timm backbones: found by name, loaded strictly, with the arguments and input statistics they were trained with.
+"""timm backbones as networks: loaded strictly, with the arguments and input statistics they were trained with.
 
-Weights come from a folder in timm's local-directory form (``config.json`` + ``model.safetensors``), from a folder of
-such folders, or from timm's hub. Only safetensors are read from disk; nothing here unpickles.
+Only safetensors are read from disk; nothing here unpickles. ``backbones`` finds them.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,194 +16,39 @@ import numpy as np
 import torch
 from torch import nn
 
-from competition.console import say
 from competition.data.names import wordnet
-from competition.environment import weights_candidates
-from competition.errors import ResumeError, UsageError, WeightsError, nearest
-from competition.files import atomic_path, digest_of, digest_of_file, in_utf8
+from competition.errors import UsageError, WeightsError
+from competition.files import atomic_path, in_utf8
+from competition.training.backbones import (
+    BackboneRef,
+    InputSpec,
+    find_backbones,
+    find_same,
+    model_arguments,
+    pretrained_facts,
+)
+from competition.training.weight_files import local_folders
 
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What a backbone expects: square side in pixels, RGB mean and std in [0, 1], interpolation, centre-crop share."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
-    crop_pct: float
-
-
-@dataclass(frozen=True)
-class BackboneRef:
-    """A backbone that can be built, and the digest of the weights it would have.
-
-    Attributes:
-        name: how people call it: the folder's or timm's name.
-        architecture: timm's name of the architecture.
-        folder: the local-directory folder with the weights, None for timm's hub.
-        digest: of the weights (local) or of their address (hub).
-        spec: what it expects as input.
-        num_features: length of the pooled feature vector.
-    """
-
-    name: str
-    architecture: str
-    folder: Path | None
-    digest: str
-    spec: InputSpec
-    num_features: int
-
-
-def find_backbones(names: Sequence[str], where: Path | str | None = None) -> tuple[BackboneRef, ...]:
-    """Find backbones by name, or all that lie in a folder of weights.
-
-    Args:
-        names: timm names, folder names or paths of local-directory folders; empty takes every folder found.
-        where: one local-directory folder or a folder of them; None looks at ``DOGBREED_WEIGHTS`` and Kaggle's inputs.
-
-    Raises:
-        UsageError: an unknown name (the nearest is offered), or no name and no weights.
-        WeightsError: ``where`` does not exist or holds no weights.
-    """
-    folders = local_folders(where)
-    if not names:
-        if not folders:
-            raise UsageError(
-                "no pretrained weights here: pass --weights FOLDER, set DOGBREED_WEIGHTS, or name a timm model "
-                "with --set backbones=NAME (its weights will be downloaded)"
-            )
-        return tuple(_local_ref(folder) for folder in folders)
-    return tuple(_find(name, folders) for name in names)
-
-
-def find_same(
-    names: Sequence[str], digests: Mapping[str, str], where: Path | str | None, run: Path
-) -> tuple[BackboneRef, ...]:
-    """The backbones that a run was made with.
-
-    Args:
-        names: as for ``find_backbones``, at least one.
-        digests: of the run's weights, by the backbones' own names.
-        where: as for ``find_backbones``.
-        run: the run's folder, for people.
-
-    Raises:
-        ResumeError: a backbone is not here, or its weights are others.
-        WeightsError: ``where`` holds no weights.
-    """
-    folders = local_folders(where)
-    return tuple(_find_same(name, digests, folders, run) for name in names)
-
-
-def _find_same(name: str, digests: Mapping[str, str], folders: Sequence[Path], run: Path) -> BackboneRef:
-    try:
-        ref = _find(name, folders)
-    except UsageError:  # no model of timm has that name: it was the name of a folder
-        ref = None
-    if ref is not None and digests.get(ref.name) == ref.digest:
-        return ref
-    if ref is not None and ref.folder is not None:
-        raise ResumeError(f"{ref.folder} holds other weights than those {run} was made with: pass the same --weights")
-    here = f"only {', '.join(folder.name for folder in folders)}" if folders else "none"
-    raise ResumeError(
-        f"{run} was made with weights of '{name}' from a folder, and here are {here}: pass the same --weights FOLDER"
-    )
-
-
-def local_folders(where: Path | str | None = None) -> list[Path]:
-    """Folders in timm's local-directory form, at ``where`` or at the usual places, sorted by name.
-
-    Raises:
-        WeightsError: ``where`` was given and holds none.
-    """
-    for reason, place in weights_candidates(where):
-        found = _folders_in(place)
-        if found:
-            return found
-        if reason != "Kaggle input":
-            problem = "holds no folder with config.json + model.safetensors" if place.is_dir() else "does not exist"
-            raise WeightsError(f"{reason} {place} {problem}: give a folder in timm's local-directory form")
-    return []
-
-
-def _folders_in(place: Path) -> list[Path]:
-    """``place`` itself or what lies up to four levels below it (Kaggle's model inputs nest that deep)."""
-    depths = ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/")
-    for depth in depths:
-        found = sorted({path.parent for path in place.glob(f"{depth}model.safetensors")})
-        found = [folder for folder in found if (folder / "config.json").is_file()]
-        if found:
-            return found
-    return []
-
-
-def _find(name: str, folders: Sequence[Path]) -> BackboneRef:
-    # A run folder has a config.json as well: only a folder with weights in it is meant.
-    if (Path(name) / "config.json").is_file() and (Path(name) / "model.safetensors").is_file():
-        return _local_ref(Path(name))
-    for folder in folders:
-        if name in (folder.name, _read_config(folder)["architecture"]):
-            return _local_ref(folder)
-    import timm
-
-    if not timm.is_model(name):
-        known = [*(folder.name for folder in folders), *timm.list_models()]
-        raise UsageError(f"unknown backbone '{name}'{nearest(name, known)}")
-    return _hub_ref(name)
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(config["architecture"], str):
-            raise TypeError("'architecture' is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder / 'config.json'} is not a timm configuration ({error})") from error
-    return dict(config)
-
-
-def _local_ref(folder: Path) -> BackboneRef:
-    import timm
-
-    config = _read_config(folder)
-    architecture = config["architecture"]
-    if not timm.is_model(architecture):
-        raise WeightsError(f"{folder} is of architecture '{architecture}', which this timm does not know")
-    stored = config.get("pretrained_cfg", config)
-    default = timm.get_pretrained_cfg(architecture)
-    spec = _spec({**(default.to_dict() if default else {}), **stored})
-    digest = digest_of([digest_of_file(folder / "model.safetensors"), digest_of_file(folder / "config.json")])
-    arguments = dict(config.get("model_args", {}))
-    return BackboneRef(folder.name, architecture, folder, digest, spec, _count_features(architecture, arguments))
-
-
-def _hub_ref(name: str) -> BackboneRef:
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
-    stored = config.to_dict() if config else {}
-    address = stored.get("hf_hub_id") or stored.get("url") or ""
-    return BackboneRef(name, name, None, digest_of([name, address]), _spec(stored), _count_features(name, {}))
-
-
-def _spec(stored: dict[str, Any]) -> InputSpec:
-    return InputSpec(
-        size=int(stored.get("input_size", (3, 224, 224))[-1]),
-        mean=tuple(stored.get("mean", (0.485, 0.456, 0.406))),
-        std=tuple(stored.get("std", (0.229, 0.224, 0.225))),
-        interpolation=str(stored.get("interpolation", "bicubic")),
-        crop_pct=float(stored.get("crop_pct", 0.875)),
-    )
-
-
-def _count_features(architecture: str, arguments: dict[str, Any]) -> int:
-    """Length of the pooled features, from a model without memory (the meta device)."""
-    import timm
-
-    with torch.device("meta"):
-        model = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
-    return int(getattr(model, "head_hidden_size", None) or model.num_features)
+__all__ = [
+    "BackboneRef",
+    "InputSpec",
+    "classifier_of",
+    "classifiers_of",
+    "create_model",
+    "device_here",
+    "find_backbones",
+    "find_same",
+    "has_fixed_size",
+    "imagenet_classifier",
+    "imagenet_rows",
+    "linear_in",
+    "load_weights",
+    "local_folders",
+    "pick_device",
+    "save_weights",
+    "spread_devices",
+    "try_features",
+]
 
 
 def create_model(
@@ -239,20 +82,59 @@ def create_model(
         arguments["drop_rate"] = drop_rate
     if drop_path_rate:
         arguments["drop_path_rate"] = drop_path_rate
-    name = f"local-dir:{ref.folder}" if ref.folder else ref.architecture
     if image_size and image_size != ref.spec.size and has_fixed_size(ref):
         arguments["img_size"] = image_size
+    if ref.file:
+        # Grey weights are loaded as they are and then spread over three channels.
+        arguments["in_chans"] = ref.channels if pretrained else 3
+        arguments = {**model_arguments(ref.file), "pretrained_cfg": pretrained_facts(ref.file), **arguments}
     try:
         with _lacking_tensors() as lacking:
-            model: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-        _require_loaded(model, lacking)
-        return model
-    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, AttributeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:240]
-        if "img_size" in arguments:
+            model: nn.Module = timm.create_model(ref.architecture, pretrained=pretrained, **arguments)
+        _require_loaded(model, lacking, headless=ref.classes == 0)
+        return _in_colour(model, ref) if pretrained and ref.channels == 1 else model
+    except (*_REFUSALS, OSError, SafetensorError) as error:
+        reason = _reason(error, 240)
+        if "img_size" in arguments and image_size:
             raise UsageError(f"{ref.name} cannot take images of {image_size} px: {reason}") from error
-        where = ref.folder / "model.safetensors" if ref.folder else f"timm's hub ({ref.architecture})"
+        where = ref.file or f"timm's hub ({ref.architecture})"
         raise WeightsError(f"weights of {where} cannot be loaded into '{ref.architecture}': {reason}") from error
+
+
+def _reason(error: Exception, longest: int) -> str:
+    return " ".join(str(error).split())[:longest]
+
+
+def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two results are the same but for rounding."""
+    return first.shape == second.shape and float((first - second).abs().max()) <= 1e-3 * float(first.abs().max())
+
+
+# What timm and torch raise for weights, arguments or pictures that do not fit an architecture.
+_REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, KeyError, AttributeError, NotImplementedError)
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
+
+
+@torch.no_grad()
+def _in_colour(model: nn.Module, ref: BackboneRef) -> nn.Module:
+    """The model with its first convolution spread over three channels: a photo gives what its grey version would give.
+
+    Raises:
+        ValueError: the first layer does not allow it (it normalises its own weights, or is no plain one).
+    """
+    named = (getattr(model, "pretrained_cfg", None) or {}).get("first_conv") or ()
+    photo = torch.rand(1, 3, ref.spec.size, ref.spec.size, generator=torch.Generator().manual_seed(0))
+    share = torch.tensor(_LUMA).view(1, 3, 1, 1)
+    was_training = model.training
+    expected = model.eval()((photo * share).sum(1, keepdim=True))
+    for name in [named] if isinstance(named, str) else named:
+        layer = model.get_submodule(name)
+        if isinstance(layer, nn.Conv2d) and layer.weight.shape[1] == 1:
+            layer.weight = nn.Parameter(layer.weight * share)
+            layer.in_channels = 3
+    if not _alike(model(photo), expected):
+        raise ValueError("they are for grey images, and its first layer cannot be spread over three channels")
+    return model.train(was_training)
 
 
 @contextmanager
@@ -273,15 +155,20 @@ def _lacking_tensors() -> Iterator[set[str]]:
         nn.Module.load_state_dict = original  # type: ignore[method-assign]
 
 
-def _require_loaded(model: nn.Module, lacking: set[str]) -> None:
-    """Check that nothing but the head was left as it was drawn.
+def _require_loaded(model: nn.Module, lacking: set[str], headless: bool) -> None:
+    """Check that nothing but the head was left as it was drawn; of a file without one, nothing but all of it.
 
     Raises:
         ValueError: some of the backbone's parameters had no tensor in the file.
     """
     heads = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     new = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
-    left = [name for name, _ in model.named_parameters() if name in lacking and not name.startswith(new)]
+    whole = {id(parameter) for part in classifiers_of(model) for parameter in part.parameters()} if headless else set()
+    left = [
+        name
+        for name, parameter in model.named_parameters()
+        if name in lacking and not name.startswith(new) and id(parameter) not in whole
+    ]
     if left:
         raise ValueError(f"{len(left)} of its tensors are not in the file (first: {left[0]})")
 
@@ -383,8 +270,8 @@ def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:
     info = ImageNetInfo("imagenet-1k")
     index_of: dict[str, list[int]] = {}
     for index in range(info.num_classes()):
-        for lemma in info.index_to_description(index, detailed=False).split(","):
-            index_of.setdefault(_letters(lemma), []).append(index)
+        for lemma in _lemmas(info, index):
+            index_of.setdefault(lemma, []).append(index)
     numbers = {wnid: index for index, wnid in enumerate(info.label_names())}
     found: dict[str, list[int]] = {}
     for name in classes:
@@ -398,19 +285,99 @@ def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:
     return {name: min(indices, key=lambda index: abs(index - middle)) for name, indices in found.items()}
 
 
+def _lemmas(info: Any, index: int) -> list[str]:
+    """The letters of each name that ImageNet has for a class."""
+    return [_letters(lemma) for lemma in info.index_to_description(index, detailed=False).split(",")]
+
+
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z]+", "", name.casefold())
 
 
+def classifiers_of(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The layers that timm calls a model's classifier: one, or two where it was trained by distillation."""
+    found = model.get_classifier()  # type: ignore[operator]
+    return tuple(found) if isinstance(found, tuple | list | nn.ModuleList) else (found,)
+
+
+def linear_in(classifier: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """The one linear layer (or 1x1 convolution) of a classifier, None where there are more or none."""
+    layers = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if len(layers) != 1 or (isinstance(layers[0], nn.Conv2d) and layers[0].kernel_size != (1, 1)):
+        return None
+    return layers[0]
+
+
+@lru_cache(maxsize=8)
+@torch.no_grad()
 def classifier_of(ref: BackboneRef) -> tuple[np.ndarray, np.ndarray]:
-    """The backbone's own linear classifier: weight (classes, d) and bias (classes,), float32.
+    """The backbone's own linear classifier: weight (classes, d) and bias (classes,), float32; not to be written to.
 
     Raises:
         WeightsError: it has none, or not a linear one on the pooled features.
     """
-    layer = create_model(ref).get_classifier()  # type: ignore[operator]
-    if not isinstance(layer, nn.Linear) or layer.in_features != ref.num_features:
+    if ref.classes == 0:
+        raise WeightsError(f"{ref.name} has no classifier")
+    model = create_model(ref).eval()
+    heads = classifiers_of(model)
+    layer = linear_in(heads[0])
+    if len(heads) > 1:
+        raise WeightsError(f"{ref.name} has {len(heads)} classifiers")
+    if layer is None or layer.weight.shape[1] != ref.num_features:
         raise WeightsError(f"{ref.name} has no linear classifier on its pooled features")
-    say(f"{ref.name}: using its own classifier of {layer.out_features:,} classes")
-    weight = layer.weight.detach().float().numpy()
-    return weight, layer.bias.detach().float().numpy() if layer.bias is not None else np.zeros(len(weight), np.float32)
+    weight = layer.weight.float().flatten(1)
+    bias = layer.bias.float() if layer.bias is not None else torch.zeros(len(weight))
+    photo = torch.rand(1, 3, ref.spec.size, ref.spec.size, generator=torch.Generator().manual_seed(0))
+    # Some normalise or scale in between, which no type tells: what is used must be what the network computes.
+    if not _alike(model(photo), try_features(ref, photo) @ weight.T + bias):
+        raise WeightsError(f"{ref.name} has no linear classifier on its pooled features")
+    return weight.numpy(), bias.numpy()
+
+
+def imagenet_classifier(ref: BackboneRef) -> tuple[np.ndarray, np.ndarray]:
+    """The backbone's own linear classifier of ImageNet-1k's classes: weight (1000, d) and bias (1000,), float32.
+
+    Raises:
+        WeightsError: it has none, not a linear one, or one of other classes.
+    """
+    if ref.classes not in (None, 0, 1000):
+        raise WeightsError(f"{ref.name} has a classifier of {ref.classes:,} classes")
+    if ref.file and not _are_imagenets(pretrained_facts(ref.file).get("label_names")):
+        raise WeightsError(f"{ref.name} has a classifier of other classes than ImageNet-1k's")
+    weight, bias = classifier_of(ref)
+    if len(bias) != 1000:
+        raise WeightsError(f"{ref.name} has a classifier of {len(bias):,} classes")
+    return weight, bias
+
+
+def _are_imagenets(labels: Any) -> bool:
+    """Whether label names, where a configuration lists them, are those of ImageNet-1k in its order."""
+    if not isinstance(labels, list | tuple) or len(labels) != 1000:
+        return True
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
+    known = [{info.index_to_label_name(index), *_lemmas(info, index)} for index in range(1000)]
+    fitting = sum(
+        str(label) in own or _letters(str(label).split(",")[0]) in own for label, own in zip(labels, known, strict=True)
+    )
+    return fitting > 900
+
+
+@torch.no_grad()
+def try_features(ref: BackboneRef, photo: torch.Tensor | None = None) -> torch.Tensor:
+    """Pooled features (1, d) of one picture, by default a blank one: whether the weights can be used at all.
+
+    Raises:
+        WeightsError: they cannot be loaded, or the network gives no such features.
+    """
+    shown = torch.zeros(1, 3, ref.spec.size, ref.spec.size) if photo is None else photo
+    model = create_model(ref, 0).eval()
+    try:
+        features = model(shown)
+    except _REFUSALS as error:
+        raise WeightsError(f"{ref.name} refuses a photo of {ref.spec.size} px: {_reason(error, 160)}") from error
+    shape = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
+    if shape != (1, ref.num_features):
+        raise WeightsError(f"{ref.name} gives {shape} for a photo, not one vector of {ref.num_features} features")
+    return features  # type: ignore[no-any-return]

@@ -15,20 +15,16 @@ from torch import nn
 
 from competition.config import TrainConfig
 from competition.errors import UsageError
+from competition.training.models import classifiers_of
 from competition.training.schedule import share_of_peak
 
 Groups = list[dict[str, Any]]
 
 
-def head_of(model: nn.Module) -> nn.Module:
-    """The model's classifier, as timm names it."""
-    return model.get_classifier()  # type: ignore[operator, no-any-return]
-
-
 def layer_numbers(model: nn.Module) -> dict[str, int]:
     """Layer group of every parameter by name, 0 at the input; the classifier's own are left out."""
     numbers = _all_layers(model)
-    head = {id(parameter) for parameter in head_of(model).parameters()}
+    head = {id(parameter) for part in classifiers_of(model) for parameter in part.parameters()}
     return {
         name: int(numbers.get(name, max(numbers.values())))
         for name, parameter in model.named_parameters()

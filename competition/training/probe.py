@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from competition.config import ProbeConfig
-from competition.console import progress, say
-from competition.errors import DataError
+from competition.console import progress, say, warn
+from competition.errors import DataError, WeightsError
 from competition.files import atomic_path, digest_of, digest_of_array, read_npz
 from competition.training.logistic import Problems, Solution, solve
 from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.models import BackboneRef, classifier_of, imagenet_rows, pick_device
+from competition.training.models import BackboneRef, imagenet_classifier, imagenet_rows, pick_device, try_features
 from competition.training.temperature import fit_temperature
 
 PATIENCE = 2  # weaker strengths that may be worse before a path ends
@@ -189,7 +189,7 @@ def _best(todo: Sequence[Design], done: Mapping[Matrix, Fitted], labels: np.ndar
         fitted = tuple(done[matrix] for matrix in design.matrices)
         probes.append(Probe(design, fitted, ()))
         for matrix, item in zip(design.matrices, fitted, strict=True):
-            label = design.name if len(fitted) == 1 else f"{matrix.groups[0][0].split('/')[0]} alone"
+            label = design.name if len(fitted) == 1 else f"{_backbone_of(matrix.groups[0])} alone"
             candidates += [{"design": label, **row} for row in item.tried]
         log_p = np.log(np.maximum(probes[-1].oof, 1e-15))
         scores.append(log_loss(softmax(log_p, fit_temperature(log_p, labels)), labels))
@@ -205,14 +205,44 @@ def _own_classifiers(backbones: Sequence[BackboneRef], classes: Sequence[str]) -
         return {}
     found = {}
     for ref in backbones:
-        weight, bias = classifier_of(ref)
-        if len(bias) == 1000:
-            index = [rows.get(name, -1) for name in classes]
-            known = np.array([row >= 0 for row in index])
-            # A class that the classifier does not know starts from the mean of the others: nothing is known against it.
-            own = np.where(known[:, None], weight[index], weight[index][known].mean(0))
-            found[ref.name] = (own.T.copy(), np.where(known, bias[index], bias[index][known].mean()))
+        try:
+            weight, bias = imagenet_classifier(ref)
+        except WeightsError:
+            continue  # ``check_backbones`` has said so
+        say(f"{ref.name}: using its own classifier of {len(bias):,} classes")
+        index = [rows.get(name, -1) for name in classes]
+        known = np.array([row >= 0 for row in index])
+        # A class that the classifier does not know starts from the mean of the others: nothing is known against it.
+        own = np.where(known[:, None], weight[index], weight[index][known].mean(0))
+        found[ref.name] = (own.T.copy(), np.where(known, bias[index], bias[index][known].mean()))
     return found
+
+
+def check_backbones(backbones: Sequence[BackboneRef], classes: Sequence[str], config: ProbeConfig) -> None:
+    """See that every backbone gives features, and say which have no classifier of ImageNet's to start from.
+
+    Raises:
+        WeightsError: weights cannot be loaded, or give no features.
+    """
+    reasons = []
+    for ref in backbones:
+        try_features(ref)
+    wanted = config.imagenet_prior and len(imagenet_rows(classes)) >= len(classes) / 2
+    for ref in backbones if wanted else ():
+        try:
+            imagenet_classifier(ref)
+        except WeightsError as error:
+            reasons.append(str(error))
+    if reasons:
+        warn(
+            f"{'; '.join(reasons)}: used without the rows of an ImageNet-1k classifier (no backbone has them with "
+            "imagenet_prior=false)"
+        )
+
+
+def _backbone_of(group: Sequence[str]) -> str:
+    """The backbone of a group of blocks ``backbone/view``; its name may hold slashes."""
+    return group[0].rpartition("/")[0]
 
 
 class _Path:
@@ -238,7 +268,8 @@ class _Path:
         raw /= self.spread
         ones = np.ones((len(raw), 1), dtype=np.float32)
         seen = (fold_of[:, None] != np.arange(self.n_folds)[None]).astype(np.float32)
-        centre = self._centre(matrix, raw, seen, own)
+        widths = [features[group[0]].shape[1] for group in matrix.groups]
+        centre = self._centre(matrix, widths, raw, seen, own)
         self.problems = Problems(
             torch.from_numpy(np.concatenate([raw, ones], axis=1)).to(device),
             torch.from_numpy(labels).to(device),
@@ -248,19 +279,21 @@ class _Path:
         )
 
     def _centre(
-        self, matrix: Matrix, standard: np.ndarray, seen: np.ndarray, own: Mapping[str, Head]
+        self, matrix: Matrix, widths: Sequence[int], standard: np.ndarray, seen: np.ndarray, own: Mapping[str, Head]
     ) -> np.ndarray | None:
         """Coefficients of the backbones' own classifiers, scaled per fold: float32 (d + 1, folds * c)."""
         parts, at = [], 0
-        for group in matrix.groups:
-            head = own.get(group[0].split("/")[0])
+        for group, width in zip(matrix.groups, widths, strict=True):
+            here = slice(at, at + width)
+            at += width
+            head = own.get(_backbone_of(group))
             if head is None:
-                return None
+                continue  # these features start from nothing
             weight, bias = head
-            here = slice(at, at + len(weight))
-            at += len(weight)
             scaled = weight * self.spread[here, None]
             parts.append((here, scaled, bias + self.mean[here] @ weight))
+        if not parts:
+            return None
         logits = np.stack([standard[:, here] @ scaled + bias for here, scaled, bias in parts])  # (groups, n, c)
         scales = _fit_scales(logits, self.labels, seen)  # (folds, groups)
         centre = np.zeros((len(self.mean) + 1, self.n_folds, self.n_classes), dtype=np.float32)

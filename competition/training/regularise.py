@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
+from competition.training.models import classifiers_of, linear_in
+
 
 class FoldLoss(nn.Module):
     """Cross-entropy of logits against class indices (n,) or mixed targets (n, c); smoothed only while training.
@@ -112,17 +114,24 @@ def set_head(model: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
     """Put a linear solution into the classifier.
 
     Args:
-        model: a timm model whose classifier is linear on the pooled features.
+        model: a timm model whose classifier is linear on the pooled features; each of two gets the same, so that their
+            mean, which such models give, is the solution too.
         weight: (c, d).
         bias: (c,).
 
     Raises:
         ValueError: the classifier is not linear or of another shape.
     """
-    head = model.get_classifier()  # type: ignore[operator]
-    if not isinstance(head, nn.Linear) or tuple(head.weight.shape) != weight.shape or bias.shape != weight.shape[:1]:
-        own = tuple(head.weight.shape) if isinstance(head, nn.Linear) else type(head).__name__
-        raise ValueError(f"a head of {weight.shape} does not fit this backbone's classifier ({own})")
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)))
-        head.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias, dtype=np.float32)))
+    for head in classifiers_of(model):
+        layer = linear_in(head)
+        if (
+            layer is None
+            or layer.weight.shape[:2] != weight.shape
+            or bias.shape != weight.shape[:1]
+            or layer.bias is None
+        ):
+            own = tuple(layer.weight.shape) if layer is not None else type(head).__name__
+            raise ValueError(f"a head of {weight.shape} does not fit this backbone's classifier ({own})")
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.array(weight, dtype=np.float32)).view(layer.weight.shape))
+            layer.bias.copy_(torch.from_numpy(np.array(bias, dtype=np.float32)))

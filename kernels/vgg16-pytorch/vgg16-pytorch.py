@@ -5,6 +5,7 @@ Made by 'dogbreed kernel build vgg16-pytorch' from source.py: change that file, 
 
 # ---- how the kit gets here; the kernel's own code is at the end ----
 import base64
+import contextlib  # noqa: F401 - for the kit's folders_below
 import hashlib
 import io
 import lzma
@@ -13,7 +14,40 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+
+
+def folders_below(
+    root: Path,
+    deepest: int = 9,
+    photos: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
+) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Folders at and below ``root``, nearest first, each with the names in it: to find what may lie anywhere in inputs.
+
+    Links are followed, and every folder is visited once. A folder that starts with 1,000 photos is one of photos: it is
+    not read to its end, and nothing in it is visited. Nor are the folders in one that holds more than 1,000: classes.
+    (Standard library only: kernels carry the text of this function.)
+    """
+    waiting, seen = [(root, 0)], set()
+    for folder, depth in waiting:  # grows meanwhile
+        names, inside = [], []
+        with contextlib.suppress(OSError):  # what cannot be read holds nothing for us
+            facts = os.stat(folder)  # noqa: PTH116 - thousands of folders
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    photo = entry.name.lower().endswith(photos)
+                    if not photo and not entry.name.startswith((".", "__")) and entry.is_dir():
+                        inside.append(entry.name)
+                    if len(names) == 1000 and not inside and all(name.lower().endswith(photos) for name in names):
+                        break
+        yield folder, frozenset(names)
+        if depth < deepest and len(inside) <= 1000:
+            waiting += [(folder / name, depth + 1) for name in sorted(inside)]
 
 
 def load_kit(packages: str, digest: str) -> str:
@@ -29,11 +63,10 @@ def load_kit(packages: str, digest: str) -> str:
     if packages.strip():
         return _from_text(packages, digest)
     inputs = Path(os.environ.get("DOGBREED_KAGGLE_ROOT", "/kaggle")) / "input"
-    # a dataset lies at input/<slug>, or at input/datasets/<owner>/<slug>
-    kit = [path for depth in range(1, 6) for path in sorted(inputs.glob("*/" * depth + "dogbreed_kit-*.whl"))]
-    if kit:
-        return _from_wheels(kit[0].parent)
     try:
+        for folder, names in folders_below(inputs):
+            if any(name.startswith("dogbreed_kit-") and name.endswith(".whl") for name in names):
+                return _from_wheels(folder)
         import competition
     except ImportError:
         raise SystemExit(

@@ -70,7 +70,10 @@ def test_a_runs_backbone_is_found_again_or_it_is_said_what_lacks(weights: Path, 
     assert find_same(["tiny"], made, weights, run) == (ref,)
     assert find_same(["test_resnet"], made, weights, run) == (ref,)
     save_local_dir(tmp_path / "other" / "tiny", seed=1)
-    save_local_dir(tmp_path / "elsewhere" / "small")
+    save_local_dir(tmp_path / "elsewhere" / "small", seed=1)
+    save_local_dir(tmp_path / "renamed" / "small")
+    (same,) = find_same(["tiny"], made, tmp_path / "renamed", run)
+    assert (same.name, same.digest, same.folder) == ("tiny", ref.digest, tmp_path / "renamed" / "small")
     with pytest.raises(ResumeError, match=r"other/tiny holds other weights than those .*run was made with"):
         find_same(["tiny"], made, tmp_path / "other", run)
     with pytest.raises(ResumeError, match=r"weights of 'tiny' from a folder, and here are only small: pass the same"):
