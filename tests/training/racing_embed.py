@@ -22,10 +22,14 @@ VIEWS = ("identity", "hflip")
 
 def compute(photos: Sequence[Photo], weights: Path, folder: Path, views: tuple[str, ...] = VIEWS) -> dict[str, Any]:
     """Features of the photos by block name."""
-    torch.set_num_threads(1)  # beside another process, threads that wait for each other take seconds
     (ref,) = find_backbones((), weights)
     blocks = [module.Block(ref, view(name)) for name in views]
-    return module.embed(photos, blocks, CONFIG, folder=folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # beside another process, threads that wait for each other take seconds
+    try:
+        return module.embed(photos, blocks, CONFIG, folder=folder)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def slowly(photos: Sequence[Photo], weights: Path, folder: Path, result: Path, views: tuple[str, ...] = VIEWS) -> None:
