@@ -358,7 +358,11 @@ class _Path:
     def _restore(self, state: Path) -> tuple[torch.Tensor, tuple[np.ndarray, np.ndarray], list[dict[str, Any]]]:
         if not state.is_file():
             return self.problems.start(), (np.empty(0), np.empty(0)), []
-        stored = read_npz(state)
+        try:
+            stored = read_npz(state)
+        except DataError:
+            say(f"{state} is damaged: these strengths are fitted again")
+            return self.problems.start(), (np.empty(0), np.empty(0)), []
         keys = ("strength", "temperature", "log_loss", "accuracy", "evaluations")
         tried = [dict(zip(keys, map(float, row), strict=True)) for row in stored["tried"]]
         point = torch.from_numpy(stored["point"]).to(self.problems.features.device)

@@ -111,9 +111,10 @@ RICH: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Ended:
-    """A training that nobody interrupted: its weights and its history."""
+    """A training that nobody interrupted: its weights, their file, its history."""
 
     weights: list[np.ndarray]
+    file: bytes
     rows: list[dict[str, Any]]
 
 
@@ -121,7 +122,8 @@ class Ended:
 def whole(data: Dataset, keras_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder, model = tmp_path_factory.mktemp("whole"), mlp()
     train(model, data, folder, **RICH)
-    return Ended([weight.numpy() for weight in model.weights], History(folder / "history.csv").rows)
+    file = (folder / "model.safetensors").read_bytes()
+    return Ended([weight.numpy() for weight in model.weights], file, History(folder / "history.csv").rows)
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 4), (2, 0)])
@@ -135,6 +137,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     assert outcome.epochs == 3
     for ours, theirs in zip(again.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs, err_msg=ours.path)
+    assert (tmp_path / "model.safetensors").read_bytes() == whole.file
     for row, wanted in zip(History(tmp_path / "history.csv").rows, whole.rows, strict=True):
         for column in HISTORY_COLUMNS[:-2]:
             assert row[column] == pytest.approx(wanted[column], rel=1e-6), (row["epoch"], column)

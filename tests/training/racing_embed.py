@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from competition.config import ProbeConfig
+from competition.data.layout import Photo
 from competition.files import digest_of_array, write_json
 from competition.training import embed as module
 from competition.training.models import find_backbones
 from competition.types import view
-from tests.training.small_fold import small_data
 
 CONFIG = ProbeConfig(batch_size=4, workers=0, precision="float32", device="cpu")
 VIEWS = ("identity", "hflip")
 
 
-def compute(photos: Path, weights: Path, folder: Path, views: tuple[str, ...] = VIEWS) -> dict[str, Any]:
-    """Features of 48 photos by block name."""
-    torch.set_num_threads(1)  # beside another process, threads that wait for each other take seconds
+def compute(photos: Sequence[Photo], weights: Path, folder: Path, views: tuple[str, ...] = VIEWS) -> dict[str, Any]:
+    """Features of the photos by block name."""
     (ref,) = find_backbones((), weights)
     blocks = [module.Block(ref, view(name)) for name in views]
-    return module.embed(small_data(photos, test=0).train, blocks, CONFIG, folder=folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # beside another process, threads that wait for each other take seconds
+    try:
+        return module.embed(photos, blocks, CONFIG, folder=folder)
+    finally:
+        torch.set_num_threads(threads)
 
 
-def slowly(photos: Path, weights: Path, folder: Path, result: Path, views: tuple[str, ...] = VIEWS) -> None:
+def slowly(photos: Sequence[Photo], weights: Path, folder: Path, result: Path, views: tuple[str, ...] = VIEWS) -> None:
     """The same, recorded after every batch, each batch taking its time; digests go to ``result``."""
     forward = module._forward
 

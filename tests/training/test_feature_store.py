@@ -15,23 +15,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from competition.data.layout import Photo
 from competition.files import digest_of_array, read_json, write_json
 from competition.locks import only_one
 from competition.training import embed as module
 from competition.training.feature_store import FeatureStore
 from tests.training import racing_embed
+from tests.training.small_fold import small_data
 
 # Clean processes that need not import torch one by one.
 STARTER = multiprocessing.get_context("forkserver")
 STARTER.set_forkserver_preload(["tests.training.racing_embed"])
 
 
+Alone = tuple[tuple[Photo, ...], dict[str, np.ndarray]]
+
+
 @pytest.fixture(scope="module")
-def alone(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+def alone(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Alone:
     """Photos, and their features as one process makes them."""
     folder = tmp_path_factory.mktemp("alone")
-    found = racing_embed.compute(folder / "photos", weights, folder / "features")
-    return folder / "photos", {name: np.array(values) for name, values in found.items()}
+    photos = small_data(folder / "photos", test=0).train
+    found = racing_embed.compute(photos, weights, folder / "features")
+    return photos, {name: np.array(values) for name, values in found.items()}
 
 
 def rows_done(folder: Path) -> int:
@@ -45,7 +51,7 @@ def wait_for(rows: int, folder: Path, runs: list[Any]) -> None:
         time.sleep(0.002)
 
 
-def race(photos: Path, weights: Path, folder: Path, seed: int) -> None:
+def race(photos: tuple[Photo, ...], weights: Path, folder: Path, seed: int) -> None:
     """Start two processes, the second with its blocks the other way round, and kill one of them some time."""
     draw = random.Random(seed)
     runs: list[Any] = []
@@ -65,7 +71,7 @@ def race(photos: Path, weights: Path, folder: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_two_processes_of_which_one_is_killed_give_the_features_of_one(
-    seed: int, weights: Path, alone: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+    seed: int, weights: Path, alone: Alone, tmp_path: Path
 ) -> None:
     photos, wanted = alone
     race(photos, weights, tmp_path, seed)
@@ -79,7 +85,7 @@ def test_two_processes_of_which_one_is_killed_give_the_features_of_one(
 
 
 def test_the_second_waits_and_says_so_and_reads(
-    weights: Path, alone: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: Path, alone: Alone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos, wanted = alone
     args = (photos, weights, tmp_path / "features", tmp_path / "0.json")
@@ -162,7 +168,7 @@ def test_what_the_digests_do_not_prove_is_computed_again_and_said_once(
     damage: object,
     said: str,
     weights: Path,
-    alone: tuple[Path, dict[str, np.ndarray]],
+    alone: Alone,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -181,9 +187,7 @@ def test_what_the_digests_do_not_prove_is_computed_again_and_said_once(
     assert "computed again" not in capsys.readouterr().err
 
 
-def test_who_reads_keeps_what_it_has_while_it_is_computed_again(
-    weights: Path, alone: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
-) -> None:
+def test_who_reads_keeps_what_it_has_while_it_is_computed_again(weights: Path, alone: Alone, tmp_path: Path) -> None:
     photos, wanted = alone
     held = racing_embed.compute(photos, weights, tmp_path)["tiny/hflip"]
     for path in tmp_path.glob("*/progress.json"):
@@ -217,9 +221,7 @@ def test_rows_count_once_they_are_on_the_disk(tmp_path: Path, monkeypatch: pytes
     assert FeatureStore(tmp_path / "s", 6, 2, {}).read().tolist() == [[0, 0]] * 3 + [[3, 3]] * 3
 
 
-def test_the_lock_is_held_only_while_something_is_computed(
-    weights: Path, alone: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
-) -> None:
+def test_the_lock_is_held_only_while_something_is_computed(weights: Path, alone: Alone, tmp_path: Path) -> None:
     """A complete cache is read although somebody holds its lock (or it lies where nothing can be written)."""
     photos, _ = alone
     racing_embed.compute(photos, weights, tmp_path)
