@@ -242,6 +242,8 @@ def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | No
     """Calibrated mean of the folds for the photos of ``loaded.test``; unreadable ones get the class prior."""
     config = stored_config(folder)
     temperature = float(read_json(folder / "metrics.json")["temperature"])
+    if config.crop_to_boxes:
+        warn("the run learnt from photos cut to boxes; these are whole: cut them to the dog first")
     looked = audit(dataclasses.replace(loaded, train=()), config.workers)
     for _, name, reason in looked.unreadable:
         warn(f"test photo {name}: {reason}; its row gets the class prior")

@@ -292,7 +292,7 @@ def test_a_tars_name_that_is_not_utf8_keeps_its_bytes(tmp_path):
 WRONG = {
     "x.csv": (b"id,breed\n", "is a table, not the data"),
     "x.pdf": (b"%PDF-1.7", "is a PDF, neither a zip nor a tar"),
-    "x.heic": (b"\0\0\0\x18ftypheic", "is HEIC, neither a zip nor a tar"),
+    "x.heic": (b"\0\0\0\x18ftypheic", "is HEIC, a picture that cannot be read: save it as JPEG"),
     "page.zip": (b"<!DOCTYPE html><html>", "is a web page, neither a zip nor a tar"),
     "half.tgz": (b"nothing", "or only part of one: download it again"),
     "thing": (b"nothing", "neither a zip nor a tar, and no photo"),

@@ -125,7 +125,7 @@ def test_a_runs_data_are_arranged_as_the_run_had_them(tmp_path):
     class_folders(tmp_path / "data", {"Chow Chow": 2, "chow_chow": 4, "pug": 2})
     run, blend = tmp_path / "run", tmp_path / "blend"
     write_json(run / "config.json", {"engine": "ProbeConfig", "merge_classes": "true"})
-    write_json(blend / "config.json", {"engine": "blend"})
+    write_json(blend / "config.json", {"engine": "BlendConfig", "merge_classes": "", "crop_to_boxes": False})
     write_json(blend / "manifest.json", {"member_paths": ["../run"]})
     for folder in (run, blend):
         assert load_data(tmp_path / "data", like=folder).classes == ("chow_chow", "pug")
