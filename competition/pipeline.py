@@ -209,8 +209,7 @@ def predict(
         ResumeError: no finished run, or other weights.
         SubmissionError: the photos do not fit ``sample_submission.csv``.
     """
-    folder = RunDir(Path(run_dir))
-    _require_finished(folder)
+    folder = require_finished(run_dir)
     loaded = data if isinstance(data, CompetitionData) else load_data(data, need_labels=False)
     require_text("photos have names", (photo.id for photo in loaded.test))
     test = _predicted(folder, loaded, weights)
@@ -225,17 +224,23 @@ def predict_photos(run_dir: Path | str, photos: CompetitionData, *, weights: Pat
         ResumeError: no finished run, or other weights.
         PhotoError: a photo cannot be read.
     """
-    folder = RunDir(Path(run_dir))
-    _require_finished(folder)
+    folder = require_finished(run_dir)
     if len(photos.test) == 1:
         read_photo(photos.test[0].path)  # the only photo: nothing is left to predict where it cannot be read
     return _predicted(folder, photos, weights)
 
 
-def _require_finished(run: RunDir) -> None:
+def require_finished(run_dir: Path | str) -> RunDir:
+    """The folder of a finished run that can predict.
+
+    Raises:
+        ResumeError: it is none.
+    """
+    run = RunDir(Path(run_dir))
     stored_config(run)
     if not (run / "metrics.json").is_file():
         raise ResumeError(f"{run.path} is not finished: start the same 'dogbreed run' again")
+    return run
 
 
 def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | None) -> Predictions:
