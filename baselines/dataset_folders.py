@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from baselines.dataset_readers import Parts
-from competition.console import progress, say
-from competition.data.decode import SUFFIXES, read_photo
+from competition.console import progress, say, warn
+from competition.data import listing, names
+from competition.data.decode import read_photo
 from competition.errors import DataError
 from competition.files import digest_of, read_npz, write_npz
 from competition.locks import only_one_at
@@ -22,22 +23,22 @@ def part_folders(root: Path) -> dict[str, Path]:
     """The folders of ``train``, ``valid`` and ``test`` by those names, as far as they are there."""
     by_name = {path.name.casefold(): path for path in visible_folders(root)}
     found = {}
-    for part, names in _PART_NAMES.items():
-        found[part] = next((by_name[name] for name in names if name in by_name), None)
+    for part, called in _PART_NAMES.items():
+        found[part] = next((by_name[name] for name in called if name in by_name), None)
     return {part: path for part, path in found.items() if path is not None}
 
 
 def visible_folders(root: Path) -> list[Path]:
     """Folders directly inside, without hidden ones, sorted by name with numbers in their order."""
-    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
-    return sorted(folders, key=lambda path: (len(path.name) if path.name.isdigit() else 0, path.name))
+    return sorted(listing.subfolders(root), key=lambda path: (len(path.name) if path.name.isdigit() else 0, path.name))
 
 
 def read_class_folders(root: Path, image_size: int | None, cache: Path) -> Parts:
     """Read ``train/<class>/*.jpg`` with optional ``valid`` and ``test``, or ``<class>/*.jpg`` alone.
 
     Images are kept as one array in ``cache``, so that the next start decodes nothing. Sets whose every image is grey
-    come with one channel.
+    come with one channel. Files that are no images are counted and named, and so are classes that differ only in
+    spelling.
 
     Args:
         root: the folder.
@@ -54,7 +55,9 @@ def read_class_folders(root: Path, image_size: int | None, cache: Path) -> Parts
     classes = tuple(path.name for path in visible_folders(parts["train"]))
     if len(classes) < 2:
         raise DataError(f"{parts['train']} holds {len(classes)} class folders: expected at least two, each with images")
+    names.require_text("class folders have names", classes)
     files = {part: _class_files(folder, classes) for part, folder in parts.items()}
+    _tell(root, parts, files, classes)
     facts = [[str(path.relative_to(root)), path.stat().st_size] for paths, _ in files.values() for path in paths]
     stored = cache / f"{root.name}-{digest_of([image_size, facts])}.npz"
     images = _kept(stored)
@@ -77,19 +80,36 @@ def _kept(stored: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
+def _tell(
+    root: Path, parts: dict[str, Path], files: dict[str, tuple[list[Path], np.ndarray]], classes: Sequence[str]
+) -> None:
+    """Say what is left out, and which classes seem to be one."""
+    used = {path for paths, _ in files.values() for path in paths}
+    left = [file for folder in parts.values() for file in listing.left_out(folder, used, root)]
+    labels = np.concatenate([labels for _, labels in files.values()])
+    counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+    alike = names.alike_notes(counts, "rename the folders where they are one class")
+    for note in (*listing.told(file for file in left if not file.name.startswith(".dogbreed")), *alike):
+        warn(note)
+
+
 def _class_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], np.ndarray]:
     here = {path.name for path in visible_folders(folder)}
     if here != set(classes):
         lacking, extra = sorted(set(classes) - here), sorted(here - set(classes))
         told = [f"lacks '{lacking[0]}'"] if lacking else []
         told += [f"has '{extra[0]}', which the training part has not"] if extra else []
+        alike = [group for group in names.spelt_alike([*lacking, *extra]) if len(group) > 1]
+        told += [f"spells {names.quoted(alike[0][0])} and {names.quoted(alike[0][1])} for one class"] if alike else []
         raise DataError(f"{folder} {' and '.join(told)}: every part needs the same class folders")
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(path for path in (folder / name).iterdir() if path.name.casefold().endswith(SUFFIXES))
+        found = listing.photo_files(folder / name)
         if not found:
-            raise DataError(f"class folder {folder / name} holds no image: fill it or remove it")
+            others = "; ".join(listing.told(listing.left_out(folder / name, (), folder)))
+            because = f" ({others})" if others else ""
+            raise DataError(f"class folder {folder / name} holds no image{because}: fill it or remove it")
         paths += found
         labels += [label] * len(found)
     return paths, np.array(labels, dtype=np.int64)

@@ -24,6 +24,7 @@ from baselines.dataset_readers import Arrays, Parts
 from baselines.dataset_sources import DIGIT_NAMES, SOURCES, Source, find_or_download
 from competition.console import say
 from competition.data.archive import extract, is_archive
+from competition.data.locate import real_root
 from competition.environment import cache_folder
 from competition.errors import DataError, UsageError
 from competition.files import digest_of, digest_of_array, read_json, write_json
@@ -198,6 +199,7 @@ def _read(path: Path, source: Source | None, image_size: int | None) -> Parts:
         return readers.read_idx_folder(folder, source.classes if source else ())
     if list(folder.glob("*.bin")):
         return readers.read_cifar_folder(folder, coarse=bool(source and source.coarse))
+    folder = real_root(folder, cache_folder() / "extracted")  # the only subtree with images, however deep
     return folders.read_class_folders(folder, image_size, cache_folder() / "datasets" / "decoded")
 
 

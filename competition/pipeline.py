@@ -215,8 +215,7 @@ def predict(
         ResumeError: no finished run, or other weights.
         SubmissionError: the photos do not fit ``sample_submission.csv``.
     """
-    folder = RunDir(Path(run_dir))
-    _require_finished(folder)
+    folder = require_finished(run_dir)
     require_writable(Path(out))
     loaded = data if isinstance(data, CompetitionData) else load_data(data, need_labels=False)
     require_text("photos have names", (photo.id for photo in loaded.test))
@@ -233,17 +232,23 @@ def predict_photos(run_dir: Path | str, photos: CompetitionData, *, weights: Pat
         ResumeError: no finished run, or other weights.
         PhotoError: a photo cannot be read.
     """
-    folder = RunDir(Path(run_dir))
-    _require_finished(folder)
+    folder = require_finished(run_dir)
     if len(photos.test) == 1:
         read_photo(photos.test[0].path)  # the only photo: nothing is left to predict where it cannot be read
     return _predicted(folder, photos, weights)
 
 
-def _require_finished(run: RunDir) -> None:
+def require_finished(run_dir: Path | str) -> RunDir:
+    """The folder of a finished run that can predict.
+
+    Raises:
+        ResumeError: it is none.
+    """
+    run = RunDir(Path(run_dir))
     stored_config(run)
     if not (run / "metrics.json").is_file():
         raise ResumeError(f"{run.path} is not finished: start the same 'dogbreed run' again")
+    return run
 
 
 def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | None) -> Predictions:
@@ -251,6 +256,8 @@ def _predicted(folder: RunDir, loaded: CompetitionData, weights: Path | str | No
     config = _on_this_machine(stored_config(folder))
     _check_weights(folder, config, weights)
     temperature = float(read_json(folder / "metrics.json")["temperature"])
+    if config.crop_to_boxes:
+        warn("the run learnt from photos cut to boxes; these are whole: cut them to the dog first")
     looked = audit(dataclasses.replace(loaded, train=()), config.workers)
     for _, name, reason in looked.unreadable:
         warn(f"test photo {name}: {reason}; its row gets the class prior")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.submission import LEDGER, record
+
+if TYPE_CHECKING:
+    from competition.data.layout import CompetitionData
 
 Data = Annotated[
     Path | None,
@@ -73,23 +76,30 @@ def predict(
     from competition import pipeline
     from competition.data.layout import load_to_predict
     from competition.errors import UsageError
-    from competition.explain.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
 
+    pipeline.require_finished(run_dir)  # said before the photos are searched
     loaded = load_to_predict([*(data or ()), *(photos or ())])
     if heat_map is not None and len(loaded.test) != 1:
-        raise UsageError(
-            f"--map draws one photo, not {len(loaded.test):,}: 'dogbreed explain RUN PHOTO...' draws several"
-        )
+        many = f"{len(loaded.test):,}: 'dogbreed explain RUN PHOTO...' draws several"
+        raise UsageError(f"--map draws one photo, not {many}")
     if out is not None:
         report = pipeline.predict(run_dir, loaded, out, weights=weights)
         print(f"{out}: {report.rows:,} rows, valid")
         for note in (*report.notes, *report.warnings):
             print(f"note: {note}")
     if out is None or heat_map is not None:
-        if len(loaded.test) > MOST_PHOTOS:
-            raise UsageError(f"{len(loaded.test):,} photos are too many to print: name a file with --out FILE.csv")
-        predicted = pipeline.predict_photos(run_dir, loaded, weights=weights)
-        print("\n".join(best_lines(predicted)))
+        _print_best(run_dir, loaded, heat_map, weights)
+
+
+def _print_best(run_dir: Path, loaded: CompetitionData, heat_map: Path | None, weights: Path | None) -> None:
+    from competition import pipeline
+    from competition.errors import UsageError
+    from competition.explain.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
+
+    if len(loaded.test) > MOST_PHOTOS:
+        raise UsageError(f"{len(loaded.test):,} photos are too many to print: name a file with --out FILE.csv")
+    predicted = pipeline.predict_photos(run_dir, loaded, weights=weights)
+    print("\n".join(best_lines(predicted)))
     if heat_map is not None:
         from competition.explain.run_backend import open_backend
 

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from competition.console import progress, say
-from competition.data.kinds import kind_of_file
+from competition.data.kinds import is_picture, kind_of_file
 from competition.data.names import shown
 from competition.data.storage import require_space
 from competition.errors import DataError
@@ -148,6 +148,8 @@ def _opened(archive: Path) -> Iterator[tuple[list[Member], str]]:
 def _no_archive(path: Path) -> str:
     """What a file that was taken for an archive seems to be."""
     kind = kind_of_file(path)
+    if is_picture(kind):
+        return f"{path} is {kind}, a picture that cannot be read: save it as JPEG"
     if kind:
         return f"{path} is {kind}, neither a zip nor a tar: give the archive as downloaded from Kaggle, or its folder"
     with path.open("rb") as stream:

@@ -50,7 +50,7 @@ def _settings(run: Path, depth: int = 4) -> Mapping[str, Any]:
     stored: Mapping[str, Any] = read_json(run / "config.json") if (run / "config.json").is_file() else {}
     manifest = read_json(run / "manifest.json") if (run / "manifest.json").is_file() else {}
     members = manifest.get("member_paths", ())
-    return _settings(run / members[0], depth - 1) if members and depth and "merge_classes" not in stored else stored
+    return _settings(run / members[0], depth - 1) if members and depth else stored
 
 
 def _arranged(data: CompetitionData, merge: str, crop: bool) -> CompetitionData:

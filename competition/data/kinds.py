@@ -6,6 +6,7 @@ from pathlib import Path
 
 _HEAD = 32
 _READABLE = ("JPEG", "PNG", "WebP", "BMP", "GIF", "TIFF")
+_NO_PICTURES = ("", "a zip archive", "a gzip archive", "a PDF", "a video")
 _RAW_ENDINGS = (".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srw")
 _STARTS = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -58,6 +59,11 @@ def kind_of_file(path: Path) -> str:
     except OSError:
         return ""
     return "a camera's raw file" if kind == "TIFF" and path.suffix.casefold() in _RAW_ENDINGS else kind
+
+
+def is_picture(kind: str) -> bool:
+    """Whether the format is one of pictures, read by the kit or not."""
+    return kind not in _NO_PICTURES
 
 
 def readable(kind: str) -> bool:

@@ -184,8 +184,19 @@ def _with_leftovers(data: CompetitionData, places: locate.Places, top: Path) -> 
         found += [file for file in listing.left_out(part, used, places.root) if file.name not in named]
     if data.layout != "photos":
         found += [file for file in _at_the_top(places, parts, used) if file.name not in named]
+    if data.layout == "class folders":
+        found += _outside(places, top)
     found += [listing.LeftOut(name, listing.HIDDEN) for name in archive.left_packed(top)]
     return dataclasses.replace(data, left_out=tuple(found), notes=(*data.notes, *listing.told(found)))
+
+
+def _outside(places: locate.Places, top: Path) -> list[listing.LeftOut]:
+    """Pictures in the folder that was given, outside the subtree that holds the data."""
+    if places.root == top:
+        return []
+    known = {places.root, *([places.boxes] if places.boxes is not None else [])}
+    quiet = (listing.HIDDEN, listing.NO_PHOTO)
+    return [file for file in listing.left_out(top, known, top) if file.reason not in quiet]
 
 
 def _at_the_top(places: locate.Places, parts: Sequence[Path], used: set[Path]) -> list[listing.LeftOut]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.data.decode import SUFFIXES
-from competition.data.kinds import kind_of_file, readable
+from competition.data.kinds import is_picture, kind_of_file, readable
 from competition.data.names import shown
 
 HIDDEN = "hidden"
@@ -88,9 +88,9 @@ def _reason(path: Path) -> str:
     if path.name.casefold().endswith(SUFFIXES):
         return MISPLACED
     kind = kind_of_file(path)
-    if kind:
-        return MISPLACED if readable(kind) else f"{kind}, which cannot be read (save it as JPEG)"
-    return NO_PHOTO
+    if readable(kind):
+        return MISPLACED
+    return f"{kind}, which cannot be read (save it as JPEG)" if is_picture(kind) else NO_PHOTO
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -49,7 +49,8 @@ def _picture(path: Path, width: float, height: float) -> Iterator[Axes]:
 
 def _correlation(found: BlendStudy, axes: Axes) -> None:
     """Correlation of per-photo losses as shade and number, disagreement below it."""
-    names, values = found.stack.names, found.loss_correlation
+    values = found.loss_correlation
+    names = [name.replace("$", r"\$") for name in found.stack.names]  # no mathematics
     axes.imshow(values, cmap="YlGnBu", vmin=min(0.0, float(values.min())), vmax=1)
     axes.spines[:].set_visible(False)
     for i in range(len(names)):
@@ -72,7 +73,7 @@ def _curve(found: BlendStudy, axes: Axes) -> None:
     axes.annotate(
         said, (enough, losses.max()), (-4, 0), textcoords="offset points", ha="right", color=_CALLED, fontsize=9
     )
-    labels = [f"{point.members}\n+ {point.added}" for point in found.curve]
+    labels = [f"{point.members}\n+ {point.added}".replace("$", r"\$") for point in found.curve]
     axes.set_xticks(sizes, labels, fontsize=8)
     axes.set_xlim(0.6, sizes.max() + 0.6)
     axes.set_ylabel("nested log loss (nats)")

@@ -279,7 +279,8 @@ def confusion_picture(
 
     counts = _chosen_counts(probabilities.argmax(axis=1), labels, chosen, len(classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [wordnet(classes[index])[1].replace("_", " ") for index in chosen]
+    # A dollar sign in a name is no mathematics.
+    names = [wordnet(classes[index])[1].replace("_", " ").replace("$", r"\$") for index in chosen]
     figure = Figure(figsize=(4.2 + 0.42 * len(names), 3.4 + 0.38 * len(names)), dpi=110, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -240,6 +240,27 @@ def test_npz_of_floats_is_refused(tmp_path: Path) -> None:
 # -- class folders ----------------------------------------------------------------------------------------------------
 
 
+def test_images_are_known_by_their_bytes_and_the_rest_is_told(tmp_path: Path, rng: np.random.Generator, capfd) -> None:
+    for part, names in (("train", ("a.jpg", "b.JPG", "c.jfif", "d", "e.png.1")), ("test", ("a.jpe",))):
+        for breed in ("eel", "Eel ", "cod"):
+            folder = tmp_path / "set" / "inner" / part / breed
+            folder.mkdir(parents=True)
+            for name in names:
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / name, "PNG" if "png" in name else "JPEG")
+    (tmp_path / "set" / "README.md").write_text("beside the folder")
+    (tmp_path / "set" / "inner" / "train" / "cod" / "notes.txt").write_text("x")
+    (tmp_path / "set" / "inner" / "train" / "cod" / "._a.jpg").write_text("x")
+    data = load_dataset(str(tmp_path / "set"), valid_fraction=0.2)
+    assert (len(data.train) + len(data.valid), len(data.test)) == (15, 3)
+    said = capfd.readouterr().err
+    assert "left out, 2 files: 1 hidden (train/cod/._a.jpg); 1 not a photo (train/cod/notes.txt)" in said
+    assert "the breeds 'Eel ' and 'eel' differ only in spelling (6 and 6 photos): rename the folders" in said
+    (tmp_path / "set" / "inner" / "test" / "cod").rename(tmp_path / "set" / "inner" / "test" / "COD")
+    with pytest.raises(DataError, match="spells 'COD' and 'cod' for one class"):
+        load_dataset(str(tmp_path / "set"))
+
+
 def test_class_folders(class_folders: Path) -> None:
     data = load_dataset(str(class_folders))
     assert data.classes == ("cat", "dog")

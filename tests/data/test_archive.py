@@ -275,3 +275,59 @@ def test_what_a_killed_process_left_of_another_archive_is_removed(tmp_path):
     with only_one(cache / ".alive-456.lock"):
         archive.extract(make_zip(tmp_path / "x.zip"), cache)
     assert [path.name for path in cache.glob(".*.partial")] == [".alive-456.partial"]
+
+
+def named_zip(path: Path, raw: bytes, flag: bool) -> Path:
+    """A zip with one member whose name is these bytes, with or without the flag that says UTF-8."""
+    placeholder = "x" * len(raw)
+    make_zip(path, {f"{placeholder}.txt": b"1"})
+    content = bytearray(path.read_bytes().replace(placeholder.encode(), raw))
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = content.find(mark) + at + 1
+        content[place] = content[place] | 0x08 if flag else content[place] & ~0x08
+    path.write_bytes(bytes(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("raw", "flag", "name"),
+    [
+        ("caf\u00e9".encode(), True, "caf\u00e9"),
+        ("caf\u00e9".encode(), False, "caf\u00e9"),  # many tools write UTF-8 without saying so
+        (b"caf\x82", False, "caf\u00e9"),  # code page 437, as the format has it
+        (b"caf\xe9", False, "caf\u0398"),  # Latin-1: not what was meant, but a name that can be used
+    ],
+)
+def test_names_in_a_zip_in_any_encoding(tmp_path, raw, flag, name):
+    folder = archive.extract(named_zip(tmp_path / "x.zip", raw, flag), tmp_path / "cache")
+    assert list(files_in(folder)) == [f"{name}.txt"]
+
+
+def test_a_zip_that_calls_other_bytes_utf8_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"a file whose name is not in UTF-8 \(b'caf\\xe9\.txt'\)") as caught:
+        archive.extract(named_zip(tmp_path / "x.zip", b"caf\xe9", True), tmp_path / "cache")
+    assert "download" not in str(caught.value)
+
+
+def test_a_tars_name_that_is_not_utf8_keeps_its_bytes(tmp_path):
+    name = os.fsdecode(b"caf\xe9.txt")
+    folder = archive.extract(make_tar(tmp_path / "x.tar", {name: b"1"}), tmp_path / "cache")
+    assert [os.fsencode(path) for path in files_in(folder)] == [b"caf\xe9.txt"]
+
+
+WRONG = {
+    "x.csv": (b"id,breed\n", "is a table, not the data"),
+    "x.pdf": (b"%PDF-1.7", "is a PDF, neither a zip nor a tar"),
+    "x.heic": (b"\0\0\0\x18ftypheic", "is HEIC, a picture that cannot be read: save it as JPEG"),
+    "page.zip": (b"<!DOCTYPE html><html>", "is a web page, neither a zip nor a tar"),
+    "half.tgz": (b"nothing", "or only part of one: download it again"),
+    "thing": (b"nothing", "neither a zip nor a tar, and no photo"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_given_for_an_archive_is_named(tmp_path, name):
+    content, words = WRONG[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        archive.extract(tmp_path / name, tmp_path / "cache")

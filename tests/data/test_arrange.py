@@ -10,8 +10,9 @@ from competition.config import ProbeConfig, TrainConfig
 from competition.data.arrange import arranged
 from competition.data.layout import load_data
 from competition.data.names import spelling
-from competition.errors import DataError
+from competition.errors import DataError, ResumeError
 from competition.files import write_json
+from competition.training.tracking import RunDir
 
 from .conftest import picture, save, write_rows
 
@@ -125,9 +126,19 @@ def test_a_runs_data_are_arranged_as_the_run_had_them(tmp_path):
     class_folders(tmp_path / "data", {"Chow Chow": 2, "chow_chow": 4, "pug": 2})
     run, blend = tmp_path / "run", tmp_path / "blend"
     write_json(run / "config.json", {"engine": "ProbeConfig", "merge_classes": "true"})
-    write_json(blend / "config.json", {"engine": "blend"})
+    write_json(blend / "config.json", {"engine": "BlendConfig", "merge_classes": "", "crop_to_boxes": False})
     write_json(blend / "manifest.json", {"member_paths": ["../run"]})
     for folder in (run, blend):
         assert load_data(tmp_path / "data", like=folder).classes == ("chow_chow", "pug")
     write_json(run / "config.json", {"engine": "ProbeConfig"})  # of an older version
     assert len(load_data(tmp_path / "data", like=run).classes) == 3
+
+
+def test_a_run_of_an_older_version_is_continued(tmp_path):
+    run = RunDir(tmp_path)
+    run.open(ProbeConfig(), "digest")
+    stored = {key: value for key, value in run.config.items() if key not in ("merge_classes", "crop_to_boxes")}
+    write_json(tmp_path / "config.json", stored)
+    run.open(ProbeConfig(), "digest")
+    with pytest.raises(ResumeError, match="merge_classes: '' -> 'true'"):
+        run.open(ProbeConfig(merge_classes="true"), "digest")

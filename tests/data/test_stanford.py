@@ -66,6 +66,15 @@ def test_the_only_subtree_with_photos_is_found_with_its_lists(tmp_path, case):
     assert data.boxes is not None
 
 
+def test_photos_beside_the_subtree_are_told(tmp_path):
+    top = stanford_dogs(tmp_path / "top", **PLACES["as copied"])
+    save(top / "preview.jpg", picture(1))
+    (top / "README.md").write_text("Stanford Dogs")
+    data = load_data(top)
+    assert len(data.train) == 9
+    assert data.notes[-1] == "left out, 1 file: 1 a photo where none is looked for (preview.jpg)"
+
+
 def test_the_three_archives_as_published(tmp_path):
     top = stanford_dogs(tmp_path / "top")
     packed = tmp_path / "packed"

@@ -194,7 +194,7 @@ def test_the_projector_has_points_names_and_thumbnails(writer: SummaryWriter, rn
     np.testing.assert_allclose(points, features, rtol=1e-4)
     rows = [line.split("\t") for line in (folder / info.metadata_path).read_text().splitlines()]
     assert rows[0] == ["breed", "id", "predicted"]
-    assert rows[4] == ["din go", "d", "beagle"]
+    assert rows[4] == [r"din\tgo", "d", "beagle"]
     assert list(info.sprite.single_image_dim) == [40, 40]
     sprite = np.asarray(Image.open(folder / info.sprite.image_path))
     assert sprite.shape == (120, 120, 3)
