@@ -209,8 +209,7 @@ def predict(
     """
     folder = RunDir(Path(run_dir))
     config = stored_config(folder)
-    if not (folder / "metrics.json").is_file():
-        raise ResumeError(f"{folder.path} is not finished: start the same 'dogbreed run' again")
+    _require_finished(folder, config)
     temperature = float(read_json(folder / "metrics.json")["temperature"])
     require_writable(Path(out))
     loaded = dataclasses.replace(load_data(data, need_labels=False), classes=_classes(folder))
@@ -227,6 +226,13 @@ def predict(
     return write_submission(_filled(mean_of_folds(raw, temperature), loaded, folder), loaded, Path(out))
 
 
+def _require_finished(run: RunDir, config: Config) -> None:
+    needed = ("metrics.json", "oof.npz", *(("probe.json",) if isinstance(config, ProbeConfig) else ()))
+    lacking = [name for name in needed if not (run / name).is_file()]
+    if lacking:
+        raise ResumeError(f"{run.path} is not finished (no {lacking[0]}): start the same 'dogbreed run' again")
+
+
 def _classes(run: RunDir) -> tuple[str, ...]:
     """The breeds of a run, sorted; data without labels name none."""
     return tuple(sorted(Predictions.load(run / "oof.npz").classes))
@@ -239,9 +245,11 @@ def _check_weights(run: RunDir, config: Config, weights: Path | str | None) -> N
         ResumeError: they are not, or the run holds no trained fold.
     """
     if isinstance(config, ProbeConfig):
-        from competition.training.probe_run import backbones_of
+        from competition.training.probe_run import backbones_of, read_heads
 
-        backbones_of(run, read_json(run / "probe.json"), weights)
+        stored = read_json(run / "probe.json")
+        backbones_of(run, stored, weights)
+        read_heads(run, stored)
     elif isinstance(config, TrainConfig):
         from competition.training.fold_models import backbone_of, trained_folds
 

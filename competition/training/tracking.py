@@ -113,6 +113,11 @@ class RunDir:
         wanted = {"engine": type(config).__name__, **config.to_dict()}
         fixed = {"data_digest": data_digest, **facts}
         if (self.path / "config.json").is_file():
+            if not (self.path / "manifest.json").is_file():
+                raise ResumeError(
+                    f"{self.path} has lost its manifest.json, so it cannot be continued: choose another --run-dir or "
+                    "delete it"
+                )
             self._refuse_other({**wanted, **fixed}, {**self.config, **{key: self.manifest.get(key) for key in fixed}})
             return
         write_json(self.path / "manifest.json", {"seed": config.seed, **fixed, **describe_machine()})
