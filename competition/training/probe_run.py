@@ -168,7 +168,9 @@ def read_heads(run: RunDir, stored: dict[str, Any]) -> list[list[probe.Head]]:
     paths = [run / f"fold{fold}" / "head.safetensors" for fold in range(int(stored["folds"]))]
     lacking = next((path for path in paths if not path.is_file()), None)
     if lacking is not None:
-        raise ResumeError(f"{lacking} is missing: delete the run's metrics.json and start the same 'dogbreed run' again")
+        raise ResumeError(
+            f"{lacking} is missing: delete the run's metrics.json and start the same 'dogbreed run' again"
+        )
     folds = [read_arrays(path)[0] for path in paths]
     return [
         [(arrays[f"{number}.weight"].T, arrays[f"{number}.bias"]) for arrays in folds]
