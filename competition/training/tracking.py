@@ -180,7 +180,8 @@ class History:
         self.rows: list[dict[str, Any]] = []
         if path is not None and path.is_file():
             with path.open(newline="", encoding="utf-8") as stream:
-                self.rows = [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(stream)]
+                reader = csv.DictReader(stream, restval="")  # a line cut short has empty cells at its end
+                self.rows = [{key: _number(text) for key, text in row.items() if key} for row in reader]
 
     def append(self, **figures: Any) -> None:
         """Add a row and write the file."""
