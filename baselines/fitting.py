@@ -69,7 +69,7 @@ def fit(
     with run.claimed():
         new = not (run / "config.json").is_file()
         run.open(chosen, dataset.digest, framework=framework, model=card.described)
-        if (run / "metrics.json").is_file():
+        if (run / "metrics.json").is_file() and (run / "model.safetensors").is_file():
             return _finished(adapter, model, run)
         say(f"{card.name} ({framework}) on {dataset.name}, {place}, kept in {run.path}")
         try:

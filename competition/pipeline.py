@@ -245,9 +245,11 @@ def require_finished(run_dir: Path | str) -> RunDir:
         ResumeError: it is none.
     """
     run = RunDir(Path(run_dir))
-    stored_config(run)
-    if not (run / "metrics.json").is_file():
-        raise ResumeError(f"{run.path} is not finished: start the same 'dogbreed run' again")
+    probed = isinstance(stored_config(run), ProbeConfig)
+    needed = ("metrics.json", "oof.npz", *(("probe.json",) if probed else ()))
+    lacking = [name for name in needed if not (run / name).is_file()]
+    if lacking:
+        raise ResumeError(f"{run.path} is not finished (no {lacking[0]}): start the same 'dogbreed run' again")
     return run
 
 
@@ -280,9 +282,11 @@ def _check_weights(run: RunDir, config: Config, weights: Path | str | None) -> N
         ResumeError: they are not, or the run holds no trained fold.
     """
     if isinstance(config, ProbeConfig):
-        from competition.training.probe_run import backbones_of
+        from competition.training.probe_run import backbones_of, read_heads
 
-        backbones_of(run, read_json(run / "probe.json"), weights)
+        stored = read_json(run / "probe.json")
+        backbones_of(run, stored, weights)
+        read_heads(run, stored)
     elif isinstance(config, TrainConfig):
         from competition.training.fold_models import backbone_of, trained_folds
 

@@ -90,7 +90,7 @@ def _check_start(members: Sequence[Source], data: CompetitionData, run: RunDir) 
         StorageError: the folder cannot be written.
     """
     if (run / "config.json").is_file() and run.config.get("engine") != BlendConfig.__name__:
-        raise ResumeError(f"{run.path} holds a run, not a blend: choose another --out or delete it")
+        raise ResumeError(f"{run.path} holds another run, not a blend: choose another --out or delete it")
     require_writable(run / "metrics.json")
     tests = [member.test for member in map(load_member, members)]
     if not tests or tests[0] is None:

@@ -171,7 +171,8 @@ def fit_run(
     """Fit the folds of an open run; a run that is already whole is read back."""
     chosen = pick_folds(config, folds)
     key = digest_of([config.digest, prepared.usable.digest, prepared.table.fold.tolist(), chosen, test])
-    if run.manifest.get("fitted") == key and (run / "metrics.json").is_file():
+    kept = ("metrics.json", "oof.npz", *(["test.npz"] if test and prepared.usable.test else []))
+    if run.manifest.get("fitted") == key and all((run / name).is_file() for name in kept):
         return _read_back(run, prepared)
     if isinstance(config, ProbeConfig):
         result, extra = _probe(prepared, config, run, chosen, weights, test)

@@ -13,7 +13,8 @@ import numpy as np
 from competition.config import ProbeConfig, TrainConfig
 from competition.console import warn
 from competition.data.layout import Photo
-from competition.files import read_json, write_arrays, write_json
+from competition.errors import ResumeError
+from competition.files import read_arrays, read_json, write_arrays, write_json
 from competition.training import board, probe
 from competition.training.board_projector import log_projector
 from competition.training.embed import Block, embed
@@ -155,10 +156,19 @@ def backbones_of(run: RunDir, stored: dict[str, Any], weights: Path | str | None
 
 
 def read_heads(run: RunDir, stored: dict[str, Any]) -> list[list[probe.Head]]:
-    """The heads that ``write_heads`` kept: per matrix, per fold, weight (d, c) and bias (c,)."""
-    from safetensors.numpy import load_file
+    """The heads that ``write_heads`` kept: per matrix, per fold, weight (d, c) and bias (c,).
 
-    folds = [load_file(str(run / f"fold{fold}" / "head.safetensors")) for fold in range(int(stored["folds"]))]
+    Raises:
+        ResumeError: a fold's head is not there.
+        WeightsError: it cannot be read.
+    """
+    paths = [run / f"fold{fold}" / "head.safetensors" for fold in range(int(stored["folds"]))]
+    lacking = next((path for path in paths if not path.is_file()), None)
+    if lacking is not None:
+        raise ResumeError(
+            f"{lacking} is missing: delete the run's metrics.json and start the same 'dogbreed run' again"
+        )
+    folds = [read_arrays(path)[0] for path in paths]
     return [
         [(arrays[f"{number}.weight"].T, arrays[f"{number}.bias"]) for arrays in folds]
         for number in range(len(stored["matrices"]))

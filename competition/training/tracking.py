@@ -113,6 +113,11 @@ class RunDir:
         wanted = {"engine": type(config).__name__, **config.to_dict()}
         fixed = {"data_digest": data_digest, **facts}
         if (self.path / "config.json").is_file():
+            if not (self.path / "manifest.json").is_file():
+                raise ResumeError(
+                    f"{self.path} has lost its manifest.json, so it cannot be continued: choose another --run-dir or "
+                    "delete it"
+                )
             # A run of an older version lacks the keys that came since: it was made with what they say by default.
             stored = {**{key: value for key, value in type(config)().to_dict().items() if key in wanted}, **self.config}
             self._refuse_other({**wanted, **fixed}, {**stored, **{key: self.manifest.get(key) for key in fixed}})
@@ -178,7 +183,8 @@ class History:
         self.rows: list[dict[str, Any]] = []
         if path is not None and path.is_file():
             with path.open(newline="", encoding="utf-8") as stream:
-                self.rows = [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(stream)]
+                reader = csv.DictReader(stream, restval="")  # a line cut short has empty cells at its end
+                self.rows = [{key: _number(text) for key, text in row.items() if key} for row in reader]
 
     def append(self, **figures: Any) -> None:
         """Add a row and write the file."""
