@@ -14,6 +14,7 @@ from competition.files import (
     csv_cell,
     differences,
     digest_of,
+    distinct_names,
     read_json,
     read_npz,
     text_of_cell,
@@ -80,3 +81,18 @@ def test_the_nearest_name_is_offered_and_nonsense_is_not() -> None:
     assert nearest("xyzzy", ["probe", "smoke"], "") == ""
     with pytest.raises(UsageError, match=r"unknown recipe 'xyzzy'\. Known: birds, "):
         recipe("xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["r/probe", "r/ft"], ["probe", "ft"]),
+        (["a/x/probe", "b/x/probe", "c/ft"], ["a/x/probe", "b/x/probe", "ft"]),
+        (["fold0/best", "fold1/best"], ["fold0/best", "fold1/best"]),
+        (["a/1", "a/2", "b/best"], ["a/1", "a/2", "best"]),
+        (["a/b", "a/../a/b"], ["b", "b"]),
+        (["/", "/a"], ["", "a"]),
+    ],
+)
+def test_the_shortest_end_of_a_path_that_tells_it_apart_is_its_name(paths: list[str], names: list[str]) -> None:
+    assert distinct_names([Path(path) for path in paths], meaningless=r"\d+") == names
