@@ -29,6 +29,7 @@ from competition.explain.charts import Series, lines_chart
 from competition.explain.curves import Chart
 from competition.explain.pages import Site, percent, write_page
 from competition.explain.tiles import Line, Tile
+from competition.files import distinct_names
 from competition.training.metrics import confusion_matrix
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -60,7 +61,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
         site=Site(name="From-scratch baselines"),
         folder=_TEMPLATES,
         lead=_lead(read, groups),
-        runs=[_row(run) for run in read],
+        runs=[_row(run, name) for run, name in zip(read, distinct_names([run.folder for run in read]), strict=True)],
         charts=_charts(read),
         letters=[(run.letter, _style(place)) for place, run in enumerate(read)],
         settings=differing(read),
@@ -80,14 +81,14 @@ def _style(place: int) -> str:
     return f"s{place % _STYLES}" + (" dots" if place // _STYLES % 2 else "")
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run, folder: str) -> dict[str, Any]:
     """What the table says about a run; figures with the number they are sorted by."""
     metrics = run.metrics
     test, valid = metrics["test"], metrics["valid"]
     return {
         "letter": run.letter,
         "name": run.name,
-        "folder": run.folder.name,
+        "folder": folder,
         "dataset": run.dataset,
         "device": metrics["device"],
         "epochs": f"{metrics['epochs']} (best {metrics['best_epoch']})",

@@ -14,6 +14,7 @@ from competition.files import (
     csv_cell,
     differences,
     digest_of,
+    distinct_names,
     read_arrays,
     read_json,
     read_npz,
@@ -94,3 +95,18 @@ def test_the_same_arrays_and_texts_give_the_same_bytes(tmp_path: Path) -> None:
     stored, header = read_arrays(tmp_path / "0.safetensors")
     assert header == texts
     np.testing.assert_array_equal(stored["b"], arrays["b"])
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["r/probe", "r/ft"], ["probe", "ft"]),
+        (["a/x/probe", "b/x/probe", "c/ft"], ["a/x/probe", "b/x/probe", "ft"]),
+        (["fold0/best", "fold1/best"], ["fold0/best", "fold1/best"]),
+        (["a/1", "a/2", "b/best"], ["a/1", "a/2", "best"]),
+        (["a/b", "a/../a/b"], ["b", "b"]),
+        (["/", "/a"], ["", "a"]),
+    ],
+)
+def test_the_shortest_end_of_a_path_that_tells_it_apart_is_its_name(paths: list[str], names: list[str]) -> None:
+    assert distinct_names([Path(path) for path in paths], meaningless=r"\d+") == names

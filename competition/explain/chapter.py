@@ -9,6 +9,7 @@ chapter.show(chapter.top_losses(found, data), "the photos with the highest loss"
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,15 +87,15 @@ def dogs(most_breeds: int = 10, most_photos: int = 40, like: str = "") -> tuple[
     folders = local_folders()
     if not folders:
         tell("**No pretrained weights are here** (`DOGBREED_WEIGHTS`): networks start from scratch.")
-    return data, folders[0].parent if folders else None
+    return data, Path(os.path.commonpath(folders)) if folders else None
 
 
 def backbone(weights: Path | None) -> str:
     """The backbone that the chapters speak of, or the first where its weights are not at hand; empty without any."""
-    from competition.training.models import local_folders
+    from competition.training.weight_files import fitting, local_files, named
 
-    names = [folder.name for folder in local_folders(weights)] if weights else [""]
-    return "tf_efficientnetv2_b0" if "tf_efficientnetv2_b0" in names else names[0]
+    known = named(local_files(weights)) if weights else {}
+    return next((known[file] for file in [*fitting("tf_efficientnetv2_b0", known), *known]), "")
 
 
 def few_breeds(data: CompetitionData, breeds: int, photos: int, like: str = "") -> CompetitionData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,7 @@ class ProbeNetwork(nn.Module):
 
     def __init__(self, parts: Mapping[str, Part], head: ProbeHead, side: int) -> None:
         super().__init__()
-        self.names, self.side = [name.replace(".", "_") for name in parts], side
+        self.names, self.side = [re.sub(r"[./]", "_", name) for name in parts], side
         for name, part in zip(self.names, parts.values(), strict=True):
             self.add_module(name, part)
         self.joined, self.head = Joined(), head

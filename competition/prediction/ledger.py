@@ -154,7 +154,11 @@ class Ledger:
             rows = [row for row, entry in enumerate(known) if entry.digest == digest]
             rows = [row for row in rows if known[row].file == self.name_of(file)] or rows
         else:
-            rows = [row for row, entry in enumerate(known) if str(file) in (entry.file, Path(entry.file).name)]
+            rows = [row for row, entry in enumerate(known) if str(file) == entry.file]
+            rows = rows or [row for row, entry in enumerate(known) if str(file) == Path(entry.file).name]
+            files = list(dict.fromkeys(known[row].file for row in rows))
+            if len(files) > 1:
+                raise UsageError(f"{self.path} has {len(files)} files '{file}': name one in full, as {files[-1]}")
             rows = rows or [row for row, entry in enumerate(known) if entry.digest.startswith(str(file))]
         if not rows:
             raise UsageError(f"{self.path} has no row for '{file}': see 'dogbreed submission list'")

@@ -12,7 +12,7 @@ import numpy as np
 
 from competition.data.folds import FoldTable
 from competition.errors import DataError, ResumeError, SubmissionError, UsageError
-from competition.files import digest_of
+from competition.files import digest_of, distinct_names
 from competition.prediction.template import breed_differences, count, few
 from competition.training.tracking import RunDir
 from competition.types import CVResult, Predictions
@@ -197,22 +197,22 @@ def label_indices(ids: Sequence[str], classes: Sequence[str], breed_of: Mapping[
 
 
 def _with_unique_names(members: Sequence[Member]) -> tuple[Member, ...]:
-    """Refuse a run given twice; tell runs of the same folder name apart by their parent folder."""
-    seen: dict[str, str] = {}
-    for member in members:
-        twin = seen.setdefault(member.oof.digest, member.name)
-        if member is not members[0] and twin is not member.name:
-            raise UsageError(f"runs '{twin}' and '{member.name}' hold the same predictions: give each run once")
-    if len(seen) < len(members):
-        raise UsageError(f"run '{members[0].name}' was given twice: give each run once")
-    names = [member.name for member in members]
+    """Refuse a run given twice; tell runs of the same folder name apart by the folders above."""
+    paths = [member.path.resolve() for member in members if member.path is not None]
+    name_of = dict(zip(paths, distinct_names(paths), strict=True))
+    names = [name_of[member.path.resolve()] if member.path is not None else member.name for member in members]
+    first: dict[str, int] = {}
+    for position, member in enumerate(members):
+        twin = first.setdefault(member.oof.digest, position)
+        if twin != position and names[twin] == names[position]:
+            raise UsageError(f"run '{names[twin]}' was given twice: give each run once")
+        if twin != position:
+            raise UsageError(
+                f"runs '{names[twin]}' and '{names[position]}' hold the same predictions: give each run once"
+            )
     return tuple(
-        replace(member, name=f"{member.path.resolve().parent.name}/{member.name}")
-        if names.count(member.name) > 1 and member.path is not None
-        else replace(member, name=f"{member.name} #{position + 1}")
-        if names.count(member.name) > 1
-        else member
-        for position, member in enumerate(members)
+        replace(member, name=name if names.count(name) == 1 else f"{name} #{position + 1}")
+        for position, (name, member) in enumerate(zip(names, members, strict=True))
     )
 
 

@@ -63,10 +63,12 @@ def _read(
     run: RunDir, data: CompetitionData, config: ProbeConfig, weights: Path | str | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
     from competition.training.embed import cached
-    from competition.training.models import find_backbones
+    from competition.training.models import find_backbones, find_same
     from competition.training.probe_run import probe_blocks
 
     used: dict[str, str] = run.manifest.get("weights", {})
-    block = probe_blocks(find_backbones(config.backbones or tuple(used), weights), config.views)[0]
+    names = config.backbones or tuple(used)
+    backbones = find_same(names[:1], used, weights, run.path) if used else find_backbones(names, weights)
+    block = probe_blocks(backbones, config.views)[0]
     train, test = cached(data.train, block, config), cached(data.test, block, config)
     return None if train is None or test is None else (train, test)

@@ -22,13 +22,14 @@ from typing import Any
 import competition
 from competition.console import say
 from competition.errors import KitError, UsageError, WeightsError
-from competition.files import explain_disk_errors, temporary_folder, write_text
+from competition.files import distinct_names, explain_disk_errors, temporary_folder, write_text
 from competition.locks import only_one_at
 from competition.publish.bundle import PACKAGES, pack
 from competition.publish.credentials import require_no_secrets
 from competition.publish.finding import Finding
 from competition.publish.kernel_spec import DATASET, KAGGLE_PYTHON, OWNER
 from competition.publish.preflight_dataset import DATASET_LIMIT, DATASET_METADATA, check_dataset
+from competition.training.weight_files import NUMBER, local_folders
 
 # What the kernels of this repository cannot do without and Kaggle's image lacks: nothing. They do without what it lacks
 # (see images/kaggle-*.toml); more by --also.
@@ -95,8 +96,8 @@ def build_dataset(
         (made / "wheels").mkdir(parents=True)
         _kit_wheel(root, made / "wheels")
         _fetch(also, made / "wheels", python)
-        for folder in weights:
-            _copy_weights(folder, made / "weights" / folder.name)
+        for folder, called in zip(weights, distinct_names(weights, meaningless=NUMBER), strict=True):
+            _copy_weights(folder, made / "weights" / called.replace("/", "-"))
         write_text(made / DATASET_METADATA, json.dumps(_metadata(owner), indent=2) + "\n")
         findings = check_dataset(made, python=python, needed=needed, limit_bytes=limit_bytes, placeholder_ok=True)
         shutil.rmtree(out, ignore_errors=True)
@@ -105,22 +106,12 @@ def build_dataset(
 
 
 def weight_folders(places: Sequence[Path]) -> list[Path]:
-    """Folders of weights at these places: a place itself, or every one directly in it.
+    """Folders of weights at these places: a place itself, or those in it.
 
     Raises:
         WeightsError: a place holds none.
     """
-    found: list[Path] = []
-    for place in places:
-        here = (
-            [place]
-            if (place / _WEIGHTS[1]).is_file()
-            else sorted(path.parent for path in place.glob(f"*/{_WEIGHTS[1]}"))
-        )
-        if not here:
-            raise WeightsError(f"{place} holds no {_WEIGHTS[1]}: give folders in timm's local-directory form")
-        found += here
-    return found
+    return [folder for place in places for folder in local_folders(place)]
 
 
 def _described(out: Path, owner: str, findings: tuple[Finding, ...]) -> BuiltDataset:

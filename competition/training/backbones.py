@@ -131,14 +131,16 @@ def find_same(
 
 def _find_same(name: str, digests: Mapping[str, str], known: Mapping[Path, str], run: Path) -> BackboneRef:
     called = name if name in digests or len(digests) != 1 else next(iter(digests))
+    # A run may ask for an architecture where its weights have the name of a folder.
+    name_of = {digests[called]: called} if called in digests else {digest: key for key, digest in digests.items()}
     given = given_weights(name)
     likely = [given] if given else fitting(name, known) or fitting(called, known)
-    for file in dict.fromkeys([*likely, *known]):
-        if digest_of_weights(file) == digests.get(called):
-            return _local_ref(file, called)
+    for file in dict.fromkeys([*likely, *(known if called in digests else ())]):
+        if digest_of_weights(file) in name_of:
+            return _local_ref(file, name_of[digest_of_weights(file)])
     import timm
 
-    if not likely and timm.is_model(name) and _hub_ref(name).digest == digests.get(called):
+    if not likely and timm.is_model(name) and _hub_ref(name).digest in name_of:
         return _hub_ref(name)
     if likely:
         raise ResumeError(

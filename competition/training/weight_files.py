@@ -18,7 +18,7 @@ from competition.errors import WeightsError
 from competition.files import digest_of, digest_of_file, distinct_names
 
 WEIGHTS_FILE = "model.safetensors"
-_NUMBER = r"\d+"
+NUMBER = r"\d+"
 _FORM = 'a config.json such as {"architecture": "resnet50", "num_classes": 1000} (timm\'s name)'
 
 
@@ -94,7 +94,7 @@ def named(files: Sequence[Path]) -> dict[Path, str]:
     files = list(dict.fromkeys(files))
     labels = [_label(file) for file in files]
     labels = [file.parent if labels.count(label) > 1 else label for file, label in zip(files, labels, strict=True)]
-    return dict(zip(files, distinct_names(labels, meaningless=_NUMBER), strict=True))
+    return dict(zip(files, distinct_names(labels, meaningless=NUMBER), strict=True))
 
 
 def _label(file: Path) -> Path:

@@ -354,3 +354,10 @@ def test_runs_of_one_name_are_told_apart(make_run: Callable[..., RunDir], tiny: 
     other.parent.mkdir()
     b.path.rename(other)
     assert blend([a, other], tiny).members == ("runs/probe", "old/probe")
+    moved = [tmp_path / top / "runs" / "probe" for top in ("here", "there")]
+    for folder, run in zip(moved, (a.path, other), strict=True):
+        folder.parent.mkdir(parents=True)
+        run.rename(folder)
+    assert blend(moved, tiny).members == ("here/runs/probe", "there/runs/probe")
+    with pytest.raises(UsageError, match="run 'probe' was given twice"):
+        blend([moved[0], moved[0]], tiny)

@@ -179,6 +179,17 @@ def test_what_is_attached_must_be_given_and_exist(built: Built, tmp_path: Path) 
         run(folder, tmp_path / "out", {"train-cv": tmp_path, "dogbreed-kit-offline": tmp_path / "nowhere"})
 
 
+def test_what_is_attached_lies_where_kaggle_mounts_it(built: Built, tmp_path: Path, inputs: dict[str, Path]) -> None:
+    source = """
+import os, pathlib
+root = pathlib.Path(os.environ["DOGBREED_KAGGLE_ROOT"]) / "input"
+print("found", sorted(path.parent.relative_to(root).as_posix() for path in root.glob("*/*/*/photo.txt")))
+"""
+    given = {"someone/train-cv": inputs["photos"], "dogbreed-kit-offline": inputs["photos"]}
+    log = run(built(source, weights=True, kernels=["train-cv"]), tmp_path / "out", given)
+    assert "found ['datasets/someone/dogbreed-kit-offline', 'notebooks/someone/train-cv']" in log
+
+
 def test_a_folder_of_something_else_is_not_cleared(built: Built, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years")
