@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.experiments import Cell, Study, label_of
-from competition import processes
+from competition import processes, system_errors
 from competition.console import duration, say, warn
 from competition.errors import KitError, ResumeError, StorageError, TrainingError, UsageError
 from competition.files import differences, explain_disk_errors
@@ -229,11 +229,12 @@ def _worker(job: Job) -> None:
     before_tensorflow()
     try:
         work(job)
-    except KitError as error:
-        warn(f"a worker ended: {error}")
+    except Exception as error:
+        line = str(error) if isinstance(error, KitError) else system_errors.explain(error, everywhere=True)
+        if line is None:
+            raise
+        warn(f"a worker ended: {line}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def work(job: Job) -> None:

@@ -196,3 +196,15 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_in_a_worker_gives_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    worker = processes.context().Process(target=_interrupted)  # type: ignore[attr-defined]
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 130
+    assert capfd.readouterr().err == ""
+
+
+def _interrupted() -> None:
+    raise KeyboardInterrupt
