@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from baselines.experiments import Cell, Study
 from baselines.experiments_run import Job, one, row_of
-from competition import processes
+from competition import processes, system_errors
 from competition.console import say, warn
 from competition.errors import KitError, ResumeError, StorageError, TrainingError
 from competition.files import differences, explain_disk_errors
@@ -155,11 +155,12 @@ def _worker(job: Job) -> None:
     before_tensorflow()
     try:
         work(job)
-    except KitError as error:
-        warn(f"a worker ended: {error}")
+    except Exception as error:
+        line = str(error) if isinstance(error, KitError) else system_errors.explain(error, everywhere=True)
+        if line is None:
+            raise
+        warn(f"a worker ended: {line}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def work(job: Job) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
@@ -35,7 +36,6 @@ def run_app(app: Callable[[], Any], name: str) -> None:
     try:
         _prepare()
         app()
-        _flush(name)
     except KeyboardInterrupt as error:
         _stop(error, name + _INTERRUPTED, _interrupted())
     except SystemExit as stop:
@@ -49,6 +49,8 @@ def run_app(app: Callable[[], Any], name: str) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told as such, in one line
         _end(error, name)
+    else:
+        _flush(name)
 
 
 def _prepare() -> None:
@@ -59,6 +61,19 @@ def _prepare() -> None:
     hush_imports()
     escape_streams()
     interrupt_on_signals()
+    threading.excepthook = _tell_background
+
+
+def _tell_background(failed: threading.ExceptHookArgs) -> None:
+    """A thread's error of the system is one line as well; the main thread ends by it when it needs that thread."""
+    from competition.console import warn
+    from competition.system_errors import explain
+
+    line = explain(failed.exc_value, everywhere=True) if failed.exc_value is not None else None
+    if line is None or os.environ.get("DOGBREED_DEBUG"):
+        threading.__excepthook__(failed)
+    else:
+        warn(f"in the background: {line}")
 
 
 def _fill_standard_places() -> None:

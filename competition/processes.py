@@ -44,7 +44,10 @@ class _Worker(BaseProcess):
         parent = multiprocessing.parent_process()
         if parent is not None:
             threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-        super().run()
+        try:
+            super().run()
+        except KeyboardInterrupt:  # the parent tells of it; a traceback of every worker would bury that
+            sys.exit(interrupted_status())
 
 
 def _end_with(sentinel: int) -> None:

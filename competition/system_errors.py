@@ -41,6 +41,7 @@ _TEXTS = (
     (re.compile(r"\d+ requested and \d+ written"), errno.ENOSPC),  # numpy
     (re.compile(r"database or disk is full|No space left on device"), errno.ENOSPC),
     (re.compile(r"attempt to write a readonly database|unable to open database file"), errno.EACCES),
+    (re.compile(r"Symlink loop from"), errno.ELOOP),  # Path.resolve, before Python 3.13
     (re.compile(r"Too many open files|received 0 items of ancdata"), errno.EMFILE),
     (re.compile(r"DefaultCPUAllocator: .*memory|can't start new thread"), errno.ENOMEM),
 )

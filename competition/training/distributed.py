@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from competition import processes
+from competition import processes, system_errors
 from competition.config import TrainConfig
 from competition.data.layout import CompetitionData
 from competition.errors import KitError
@@ -182,6 +182,9 @@ def _fit_next(
             return
         try:
             fit_fold(data, fold, config, RunDir(folder), weights=weights, head=head, test=test)
-        except KitError as error:
-            failures.put(f"fold {fold.index} on {config.device}: {error}")
+        except Exception as error:
+            line = str(error) if isinstance(error, KitError) else system_errors.explain(error, everywhere=True)
+            if line is None:
+                raise
+            failures.put(f"fold {fold.index} on {config.device}: {line}")
             return
