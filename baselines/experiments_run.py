@@ -7,13 +7,13 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.experiments import Cell, Study, label_of
 from competition.console import duration, say, warn
-from competition.errors import KitError, ResumeError, StorageError, TrainingError, UsageError
+from competition.errors import KitError, ResumeError, TrainingError, UsageError
 from competition.files import differences, explain_disk_errors
 from competition.training.tracking import RunDir
 
@@ -41,7 +41,7 @@ class Job:
 
     study: Study
     folder: Path
-    address: str
+    address: str = field(repr=False)  # it may hold a password
     where: str | None
     device: str
     alone: bool
@@ -111,7 +111,7 @@ def open_study(job: Job) -> optuna.Study:
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    from competition.training.sweep import database, without_password
+    from competition.training.sweep import database, unusable
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -121,7 +121,7 @@ def open_study(job: Job) -> optuna.Study:
             study_name=job.title, storage=database(job.address), direction="minimize", load_if_exists=True
         )
     except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"the study's database {without_password(job.address)} cannot be used: {error}") from error
+        raise unusable(job.address, error) from error
     identity, stored = job.study.identity(), found.user_attrs.get("identity")
     if stored is None:
         found.set_user_attr("identity", identity)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from competition.secret_shapes import without_secrets
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -34,12 +36,12 @@ def console() -> Console:
 
 def say(message: str) -> None:
     """Print a line about what is being done."""
-    console().print(message, markup=False)
+    console().print(without_secrets(message), markup=False)
 
 
 def warn(message: str) -> None:
     """Print a line that deserves attention; the work goes on."""
-    console().print(f"note: {message}", style="yellow", markup=False)
+    console().print(f"note: {without_secrets(message)}", style="yellow", markup=False)
 
 
 class Ticker:

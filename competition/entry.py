@@ -51,7 +51,11 @@ def run_app(app: Callable[[], Any], name: str) -> None:
 
 
 def _stop(error: BaseException, line: str, code: int) -> NoReturn:
+    from competition.secret_shapes import mask, trace_without_secrets, without_secrets
+
     if os.environ.get("DOGBREED_DEBUG"):
+        mask(error)
+        trace_without_secrets()
         raise error
-    print(" ".join(line.split()), file=sys.stderr)
+    print(without_secrets(" ".join(line.split())), file=sys.stderr)
     sys.exit(code)

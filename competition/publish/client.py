@@ -10,8 +10,8 @@ methods of ``KaggleApi`` come and go. What an older one does not know is asked f
 from __future__ import annotations
 
 import contextlib
-import io
 import inspect
+import io
 import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from competition.config import Config
 from competition.errors import ResumeError
 from competition.files import differences, explain_disk_errors, read_json, write_json, write_text
+from competition.secret_shapes import command_line
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -140,7 +141,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **versions},
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(sys.argv),
         "commit": _commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
