@@ -230,6 +230,7 @@ def _worker(job: Job) -> None:
 
     from competition.entry import hush_imports
     from competition.environment import before_tensorflow
+    from competition.secret_shapes import mask
 
     hush_imports()
     before_tensorflow()
@@ -240,6 +241,9 @@ def _worker(job: Job) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        mask(error)  # multiprocessing prints the traceback of what is raised from here
+        raise
 
 
 def work(job: Job) -> None:
