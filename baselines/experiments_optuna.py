@@ -16,9 +16,9 @@ from baselines.experiments import Cell, Study
 from baselines.experiments_run import Job, one, row_of
 from competition import processes, system_errors
 from competition.console import say, warn
-from competition.errors import KitError, ResumeError, StorageError, TrainingError
+from competition.errors import KitError, ResumeError, TrainingError
 from competition.files import differences, explain_disk_errors
-from competition.training.sweep import database, retake_lost_trials, without_password
+from competition.training.sweep import database, retake_lost_trials, unusable
 
 _STARTUP_TRIALS = 5
 
@@ -63,7 +63,7 @@ def open_study(job: Job) -> optuna.Study:
             study_name=job.title, storage=database(job.address), direction="minimize", load_if_exists=True
         )
     except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"the study's database {without_password(job.address)} cannot be used: {error}") from error
+        raise unusable(job.address, error) from error
     identity, stored = job.study.identity(), found.user_attrs.get("identity")
     if stored is None:
         found.set_user_attr("identity", identity)
@@ -150,6 +150,7 @@ def _worker(job: Job) -> None:
 
     from competition.entry import hush_imports
     from competition.environment import before_tensorflow
+    from competition.secret_shapes import mask
 
     hush_imports()
     before_tensorflow()
@@ -158,6 +159,7 @@ def _worker(job: Job) -> None:
     except Exception as error:
         line = str(error) if isinstance(error, KitError) else system_errors.explain(error, everywhere=True)
         if line is None:
+            mask(error)  # multiprocessing prints the traceback of what is raised from here
             raise
         warn(f"a worker ended: {line}")
         sys.exit(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,7 +48,7 @@ class Job:
 
     study: Study
     folder: Path
-    address: str
+    address: str = field(repr=False)  # it may hold a password
     where: str | None
     device: str
     alone: bool

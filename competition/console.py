@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
+from competition.secret_shapes import without_secrets
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -60,7 +62,7 @@ def warn(message: str) -> None:
 
 def _print(message: str, style: str | None = None) -> None:
     try:
-        console().print(shown(message), style=style, markup=False)
+        console().print(shown(without_secrets(message)), style=style, markup=False)
     except BrokenPipeError:
         raise  # nobody reads any more: the end that a pipe asks for
     except OSError:

@@ -135,12 +135,16 @@ def _refuses(stream: TextIO | None) -> bool:
 
 
 def _stop(error: BaseException, line: str, code: int) -> NoReturn:
+    from competition.secret_shapes import mask, trace_without_secrets, without_secrets
+
     if os.environ.get("DOGBREED_DEBUG"):
+        mask(error)
+        trace_without_secrets()
         raise error
     from competition.console import silence
 
     try:
-        print(" ".join(line.split()), file=sys.stderr, flush=True)
+        print(without_secrets(" ".join(line.split())), file=sys.stderr, flush=True)
     except OSError:
         silence(sys.stderr)
     try:

@@ -5,6 +5,7 @@ tagged ``parameters`` gives one for each framework (``lenet.py``: ``lenet_pytorc
 ``FRAMEWORK`` is set in that cell, cells tagged with the name of one framework go into its notebook only. A cell with
 ``part="NAME"`` stands for the cells of ``parts/NAME.py``, and ``$NAME`` in a text for ``parts/NAME.md``, ``$notebook``
 (its name), ``$in_framework``, ``$other`` (the notebook of the other framework) or ``$extra`` (what pip is to install).
+Badges and the part ``install`` appear only where ``setup.cfg`` says where the kit lives (``url``), pinned to its tag.
 
 Notebooks are executed here, and their pictures compressed. ``--check`` executes into a temporary folder and fails where
 the committed notebook's cells are not those of its source; outputs are not compared, they depend on the machine.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import configparser
 import hashlib
 import io
 import os
@@ -37,6 +39,8 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+SETUP = HERE.parent / "setup.cfg"
+INSTALL = "install"  # the part that needs an address
 PARTS = HERE / "parts"
 # How a title calls a framework, and what pip installs beside the kit's own dependencies.
 FRAMEWORKS = {"pytorch": ("PyTorch", ""), "keras": ("Keras 3 on TensorFlow", "[keras]")}
@@ -47,6 +51,25 @@ MOST_EPOCHS = 20  # of a training that are all shown
 _NATIVE_LOG = re.compile(r"^(WARNING: All log messages before absl|[IWE]\d{4} |\d{4}-\d\d-\d\d .*\b[IWE] )")
 _EPOCH = re.compile(r"epoch (\d+)/(\d+): ")
 _PROGRESS = re.compile(r"\r|\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def home() -> dict[str, str]:
+    """Where the kit lives in public: ``url``, ``tag`` and, on GitHub, ``repository``; empty where nobody has said.
+
+    Raises:
+        SystemExit: the address in setup.cfg is none that pip and a browser could fetch safely.
+    """
+    settings = configparser.ConfigParser()
+    settings.read(SETUP, encoding="utf-8")
+    url = settings.get("metadata", "url", fallback="").strip().rstrip("/").removesuffix(".git")
+    if url and not re.fullmatch(r"https://[\w.\-]+(/[\w.\-]+)+", url):
+        raise SystemExit(f"{SETUP.name}: url '{url}' is no address of a repository: expected https://HOST/OWNER/NAME")
+    on_github = re.fullmatch(r"https://github\.com/([\w.\-]+/[\w.\-]+)", url)
+    return {
+        "url": url,
+        "tag": f"v{settings.get('metadata', 'version')}",
+        "repository": on_github[1] if on_github else "",
+    }
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,10 @@ class Source:
         title, extra = FRAMEWORKS.get(self.framework, ("", ""))
         other = next(key for key in FRAMEWORKS if key != self.framework)
         own = {"notebook": self.name, "in_framework": title, "extra": extra, "other": f"{self.script.stem}_{other}"}
+        own |= home()
         texts = {path.stem: path.read_text(encoding="utf-8").strip() for path in PARTS.glob("*.md")}
+        if not own["repository"]:
+            texts["badges"] = ""
         return own | {name: Template(text).substitute(own) for name, text in texts.items()}
 
 
@@ -118,6 +144,8 @@ def read_source(source: Source) -> Any:
     }
     for number, cell in enumerate(notebook.cells):
         cell.source = Template(cell.source).safe_substitute(words)
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\n{3,}", "\n\n", cell.source)  # where badges are not
         cell["id"] = hashlib.sha256(f"{number}\n{cell.source}".encode()).hexdigest()[:12]
         cell.metadata = {}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -128,6 +156,8 @@ def _cells(script: Path, framework: str) -> Iterator[Any]:
     """A script's cells with its parts in their places, without those of the other framework."""
     for cell in jupytext.read(script, fmt="py:percent").cells:
         tags = set(cell.metadata.get("tags", ()))
+        if cell.metadata.get("part") == INSTALL and not home()["url"]:
+            continue
         if "part" in cell.metadata:
             yield from _cells(PARTS / f"{cell.metadata['part']}.py", framework)
         elif framework in tags or not tags & FRAMEWORKS.keys():
@@ -261,15 +291,21 @@ def differing_cells(notebook: Any, stored: Path) -> list[str]:
 def with_outputs_of(notebook: Any, stored: Path) -> Any:
     """The notebook with the outputs of a committed one whose code is the same: only texts were changed.
 
+    The cell that installs the kit may come, go or change: where the kit is there, it does nothing and prints nothing.
+
     Raises:
-        SystemExit: code was changed, so it must be executed.
+        SystemExit: other code was changed, so it must be executed.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     before = [cell for cell in nbformat.read(stored, as_version=4).cells if cell.cell_type == "code"]
-    if [cell.source for cell in code] != [cell.source for cell in before]:
+    first = (PARTS / f"{INSTALL}.py").read_text(encoding="utf-8").splitlines()[1]
+    kept, executed = ([cell for cell in cells if not cell.source.startswith(first)] for cells in (code, before))
+    if [cell.source for cell in kept] != [cell.source for cell in executed]:
         raise SystemExit(f"{stored.name}: its code was changed too, so it must be executed")
-    for cell, executed in zip(code, before, strict=True):
-        cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
+    for cell, old in zip(kept, executed, strict=True):
+        cell.outputs = old.outputs
+    for number, cell in enumerate(code, 1):
+        cell.execution_count = number
     return notebook
 
 

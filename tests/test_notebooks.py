@@ -65,12 +65,56 @@ def test_the_notebook_is_that_of_its_source(name: str, build: ModuleType) -> Non
     assert not build.differing_cells(build.read_source(source), source.notebook)
 
 
-def test_texts_are_complete_and_the_badges_open_this_notebook(name: str) -> None:
+@pytest.fixture
+def published(build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout whose owner has said where it lives."""
+    (tmp_path / "setup.cfg").write_text("[metadata]\nversion = 1.2.3\nurl = https://github.com/some-one/kit/\n")
+    monkeypatch.setattr(build, "SETUP", tmp_path / "setup.cfg")
+
+
+def test_texts_are_complete_and_no_address_is_assumed(name: str) -> None:
     texts = [cell.source for cell in stored(name).cells if cell.cell_type == "markdown"]
     assert not [text for text in texts if re.search(r"\$[a-z_]+", text)]
     assert texts[0].startswith("# ")
-    assert set(re.findall(r"/notebooks/(\w+)\.ipynb", texts[0])) == {name}
-    assert texts[0].count("https://colab.research.google.com/github") == texts[0].count("src=https://github.com") == 1
+    assert "\n\n\n" not in texts[0]
+    whole = (HERE / f"{name}.ipynb").read_text()
+    assert not [part for part in ("github", "git+http", "colab.research") if part in whole]
+    assert not [cell.source for cell in code_of(stored(name)) if "pip" in cell.source.split()]
+
+
+def test_with_an_address_the_badges_open_this_notebook_at_its_tag(
+    name: str, build: ModuleType, published: None
+) -> None:
+    (source,) = build.sources([name])
+    first, *cells = build.read_source(source).cells
+    assert first.source.count("https://colab.research.google.com/github/some-one/kit/blob/v1.2.3/notebooks/") == 1
+    assert first.source.count("src=https://github.com/some-one/kit/blob/v1.2.3/notebooks/") == 1
+    assert set(re.findall(r"/notebooks/(\w+)\.ipynb", first.source)) == {name}
+    (install,) = [cell.source for cell in cells if "pip" in cell.source]
+    assert "@ git+https://github.com/some-one/kit@v1.2.3" in install
+    again = build.with_outputs_of(build.read_source(source), source.notebook)  # needs no execution
+    assert [cell.outputs for cell in code_of(again)][1:] == [cell.outputs for cell in code_of(stored(name))]
+
+
+def test_an_address_elsewhere_has_no_badges_and_a_strange_one_is_refused(build: ModuleType, published: None) -> None:
+    (source,) = build.sources(["vgg16_keras"])
+    build.SETUP.write_text("[metadata]\nversion = 1\nurl = https://git.example.org/a/kit.git\n")
+    cells = build.read_source(source).cells
+    assert "colab" not in cells[0].source
+    assert "[keras] @ git+https://git.example.org/a/kit@v1" in cells[1].source
+    for url in ("http://github.com/a/b", "github.com/a/b", "https://me:pw@h/a", 'https://h/a"; evil', "https://host"):
+        build.SETUP.write_text(f"[metadata]\nversion = 1\nurl = {url}\n")
+        with pytest.raises(SystemExit, match="is no address of a repository"):
+            build.home()
+
+
+def test_nothing_in_the_tree_names_a_repository_of_ours() -> None:
+    root, assumed = HERE.parent, "dogbreed-kit/" + "dogbreed-kit"
+    for folder in ("competition", "baselines", "kernels", "notebooks", "docs", "tests"):
+        for path in (root / folder).rglob("*"):
+            if path.suffix in (".py", ".md", ".ipynb", ".toml", ".json", ".html", ".cfg"):
+                assert assumed not in path.read_text(encoding="utf-8"), path
+    assert not [path for path in root.glob("*.*") if path.is_file() and assumed.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize("study", ["lenet", "vgg16", "resnet8"])
@@ -94,7 +138,7 @@ def install_cell(build: ModuleType, name: str) -> str:
 
 @pytest.mark.parametrize(("study", "wanted"), [("lenet_pytorch", "dogbreed-kit @"), ("lenet_keras", "[keras] @")])
 def test_the_kit_is_installed_only_where_it_is_missing(
-    study: str, wanted: str, build: ModuleType, monkeypatch: pytest.MonkeyPatch
+    study: str, wanted: str, build: ModuleType, published: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import bench, blend, data, explain, kaggle, kernel, report, run, show, submission, train
+from competition.cli import bench, blend, data, explain, kaggle, kernel, notebook, report, run, show, submission, train
 from competition.entry import run_app, set_debug
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command()(blend.blend)
 app.command()(bench.bench)
 kaggle.register(app)
 app.add_typer(kernel.app, name="kernel")
+app.add_typer(notebook.app, name="notebook")
 
 
 @app.callback()

@@ -13,6 +13,7 @@ from competition.explain.charts import folds_chart, reliability_chart
 from competition.explain.curves import history_charts, strength_chart
 from competition.explain.findings import Findings
 from competition.explain.pages import count, nats, percent, pretty
+from competition.secret_shapes import without_secrets
 from competition.training.metrics import accuracy, log_loss, reliability
 
 IMAGENET_NOTE = (
@@ -174,7 +175,7 @@ def _facts(f: Findings) -> list[tuple[str, str]]:
     ]
     versions = f.manifest.get("versions", {})
     said = [
-        (k.replace("_", " "), str(f.manifest[k]))
+        (k.replace("_", " "), without_secrets(str(f.manifest[k])))  # manifests of old may hold a password
         for k in ("command", "commit", "started", "data_digest")
         if f.manifest.get(k)
     ]

@@ -10,34 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
 from competition.errors import KitError
+from competition.secret_shapes import SHAPES
 
 _NAMES = frozenset(
     ("kaggle.json", "access_token", ".env", ".netrc", ".pypirc", ".git-credentials", "credentials.json", "id_rsa",
      "id_ed25519", "token.json")
 )  # fmt: skip
 _SUFFIXES = (".pem", ".p12", ".pfx", ".key", ".keystore")
-_SHAPES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    ("a Kaggle token", re.compile(rb"\bKG[A-Z]{1,3}_[A-Za-z0-9]{20,}")),
-    ("a Kaggle key", re.compile(rb"(?i)[\"']?\bkey[\"']?\s*[:=]\s*[\"'][0-9a-f]{32}[\"']")),
-    ("a Kaggle key", re.compile(rb"(?i)KAGGLE_(?:KEY|API_TOKEN)[\"'\]]*\s*[:=,]\s*[\"']?[A-Za-z0-9_\-]{16,}")),
-    ("a Hugging Face token", re.compile(rb"\bhf_[A-Za-z0-9]{30,}")),
-    ("a GitHub token", re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})")),
-    ("an AWS key", re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("a Google key", re.compile(rb"\bAIza[0-9A-Za-z_\-]{35}")),
-    ("an OpenAI key", re.compile(rb"\bsk-(?:proj-)?[A-Za-z0-9_\-]{32,}")),
-    ("a Slack token", re.compile(rb"\bxox[abprs]-[A-Za-z0-9\-]{20,}")),
-    ("a Weights & Biases key", re.compile(rb"(?i)wandb_api_key[\"'\]]*\s*[:=,]\s*[\"']?[0-9a-f]{40}")),
-    ("a private key", re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")),
-    ("a JSON web token", re.compile(rb"\beyJ[A-Za-z0-9_\-]{10,}\.eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}")),
-    ("a password in an address", re.compile(rb"https?://[^\s/:@\"'{}]+:[^\s/:@\"'{}]{6,}@")),
-    (
-        "a secret",
-        re.compile(
-            rb"(?i)\b(?:api[_-]?key|api[_-]?token|access[_-]?token|secret[_-]?key|client[_-]?secret|password)"
-            rb"[\"']?\s*[:=]\s*[\"'][A-Za-z0-9+/=_\-]{16,}[\"']"
-        ),
-    ),
-)
+_SHAPES = tuple((what, re.compile(shape.encode())) for what, shape in SHAPES)
 
 
 class CredentialError(KitError):

@@ -40,6 +40,7 @@ from competition.publish.in_kernel import SETTINGS
 from competition.publish.kernel_spec import METADATA_FILE
 from competition.publish.notebook import joined, read_notebook
 from competition.publish.record import SUBMISSION
+from competition.secret_shapes import without_secrets
 
 _KEPT = ("PATH", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
          "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")  # fmt: skip
@@ -326,6 +327,7 @@ def _execute(
         assert process.stdout is not None
         with log.open("w", encoding="utf-8") as stream:
             for line in process.stdout:
+                line = without_secrets(line)
                 stream.write(line)
                 stream.flush()
                 if echo:

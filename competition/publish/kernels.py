@@ -106,7 +106,7 @@ def code_text(spec: KernelSpec, bundle: Bundle | None) -> str:
     if spec.kind == "notebook":
         cells = [
             markdown_cell(f"# {spec.title}\n\n{spec.about}\n\n{_origin(spec)}"),
-            code_cell(_loader(bundle), hidden=True),
+            code_cell(loader(bundle), hidden=True),
             *cells_of(spec.folder / spec.source),
         ]
         return notebook_text(cells)
@@ -114,14 +114,15 @@ def code_text(spec: KernelSpec, bundle: Bundle | None) -> str:
     if re.search(r"^from __future__ import", source, re.MULTILINE):
         raise UsageError(f"{spec.folder / spec.source}: 'from __future__' cannot follow other code; leave it out")
     head = f'"""{spec.title}: {spec.about}\n\n{_origin(spec)}\n"""\n'
-    return f"{head}\n{_LOADER_MARK}\n{_loader(bundle)}\n\n{_SOURCE_MARK}\n{source.rstrip()}\n"
+    return f"{head}\n{_LOADER_MARK}\n{loader(bundle)}\n\n{_SOURCE_MARK}\n{source.rstrip()}\n"
 
 
 def _origin(spec: KernelSpec) -> str:
     return f"Made by 'dogbreed kernel build {spec.slug}' from {spec.source}: change that file, not this one."
 
 
-def _loader(bundle: Bundle | None) -> str:
+def loader(bundle: Bundle | None) -> str:
+    """Code that makes the kit importable: from the packages it carries, or, without any, from what is there."""
     text = Path(kernel_loader.__file__).read_text(encoding="utf-8")
     docstring = ast.parse(text).body[0]
     code = "\n".join(text.splitlines()[docstring.end_lineno :]).strip()

@@ -53,7 +53,7 @@ class Submission:
 class Limits:
     """Submissions made today and altogether, those still allowed now, and whether a lifetime cap is the reason.
 
-    ``left`` is None where the client cannot tell it: then ``today`` is the ledger's count, and Kaggle has the last word.
+    ``left`` is None where the client cannot tell it: ``today`` is then the ledger's count, Kaggle has the last word.
     """
 
     today: int

@@ -19,6 +19,7 @@ from competition.config import TrainConfig
 from competition.console import duration, say, warn
 from competition.errors import KitError, ResumeError, StorageError, UsageError
 from competition.files import differences, digest_of, write_csv, write_json
+from competition.secret_shapes import without_secrets
 from competition.training.sweep_space import Space
 from competition.training.tracking import RunDir
 from competition.types import FoldResult
@@ -32,6 +33,7 @@ OnEpoch = Callable[[Mapping[str, Any]], None]
 # ``log_loss`` among its columns), passes on whatever the callback raises.
 Fit = Callable[[TrainConfig, RunDir, OnEpoch], FoldResult]
 
+_DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # what pip calls a module
 _HEARTBEAT_SECONDS = 60
 _STARTUP_TRIALS = 5
 _HOPELESS = 3  # when so many first trials end by an error, the recipe is to blame and not the values
@@ -132,7 +134,7 @@ def _open_study(config: TrainConfig, space: Space, run: RunDir, facts: Mapping[s
             ),  # the first epoch is warm-up
         )
     except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"the study's database {without_password(address)} cannot be used: {error}") from error
+        raise unusable(address, error) from error
     stored = study.user_attrs.get("identity")
     if stored is None:
         study.set_user_attr("identity", identity)
@@ -159,25 +161,35 @@ def _sampler(seed: int | None) -> Any:
 
 
 def database(address: str) -> Any:
-    """Optuna's storage with a heartbeat, by which the trials of a machine that died are noticed."""
+    """Optuna's storage with a heartbeat, by which the trials of a machine that died are noticed.
+
+    Raises:
+        StorageError: this is no address of a database.
+    """
     import warnings
 
     import optuna
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
+    try:
+        make_url(address)
+    except (ArgumentError, ValueError):  # its words may hold a piece of the password
+        raise StorageError(
+            f"the study's database {without_secrets(address)} is no address: write it as sqlite:///FILE or "
+            "postgresql://USER@HOST/NAME; in a password '@' is written %40, ':' %3A, '/' %2F, '%' %25"
+        ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.storages.RDBStorage(address, heartbeat_interval=_HEARTBEAT_SECONDS)
 
 
-def without_password(address: str) -> str:
-    """A database's address as it may be shown."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(address).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "(not an address: write it as sqlite:///FILE or postgresql://USER@HOST/NAME)"
+def unusable(address: str, error: Exception) -> StorageError:
+    """What is said of a database that cannot be reached; its password is not."""
+    driver = str(error.name) if isinstance(error, ImportError) else ""
+    lacking = f"; pip install {_DRIVERS.get(driver, driver)}" if driver else ""
+    told = without_secrets(f"{address} cannot be used: {error}".replace(address, without_secrets(address)))
+    return StorageError(f"the study's database {told}{lacking}")
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from competition.files import (
 )
 from competition.locks import only_one
 from competition.processes import refuse_second_main
+from competition.secret_shapes import command_line
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -147,7 +148,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **versions},
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(sys.argv),
         "commit": _commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

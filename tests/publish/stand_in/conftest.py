@@ -60,6 +60,44 @@ def led_to_the_stand_in(server: Server, tmp_path: Path, monkeypatch: pytest.Monk
     assert not server.world.crashes
 
 
+@dataclass(frozen=True)
+class Client:
+    """What the client of a test can ask for: the day's limits, the quota, a stated version of a kernel, a live log."""
+
+    limits: bool
+    quota: bool
+    versions: bool
+    stream: bool
+
+
+@pytest.fixture(params=["installed", "like 2.0.2"])
+def client(request: pytest.FixtureRequest, led_to_the_stand_in: None, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """The client that is installed, and the same one without what kaggle 2.0.2 with kagglesdk 0.1.20 lacks."""
+    from kaggle.api.kaggle_api_extended import KaggleApi
+    from kagglesdk.competitions.services.competition_api_service import CompetitionApiClient
+    from kagglesdk.kernels.services.kernels_api_service import KernelsApiClient
+    from kagglesdk.kernels.types import kernels_api_service as types
+
+    requests = (
+        types.ApiGetKernelRequest,
+        types.ApiGetKernelSessionStatusRequest,
+        types.ApiListKernelSessionOutputRequest,
+    )
+    newer = [
+        (CompetitionApiClient, "get_submission_limits"),
+        (KernelsApiClient, "get_accelerator_quota_statistics"),
+        *((kind, "version_label") for kind in requests),
+        (KaggleApi, "kernels_logs_stream"),
+        (KaggleApi, "competition_get_submission_limits"),
+        (KaggleApi, "quota_view"),
+    ]
+    if request.param != "installed":
+        for kind, name in newer:
+            monkeypatch.delattr(kind, name, raising=False)
+    limits, quota, versions, _, _, stream = (hasattr(kind, name) for kind, name in newer[:6])
+    return Client(limits, quota, versions, stream)
+
+
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Nothing sleeps; the pauses that would have been made are kept."""

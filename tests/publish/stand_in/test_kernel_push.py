@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from competition.publish import kernel_session
-from tests.publish.stand_in.conftest import CODE, Dogbreed, kernel_folder, submission_text
+from tests.publish.stand_in.conftest import CODE, Client, Dogbreed, kernel_folder, submission_text
 from tests.publish.stand_in.world import USER, Fault, Kernel, World
 
 SAVE, STATUS, OUTPUT, CREATE = "/SaveKernel", "/GetKernelSessionStatus", "/ListKernelSessionOutput", "/CreateSubmission"
@@ -46,6 +46,7 @@ def state() -> dict:
     return json.loads((HOME / "push.json").read_text())
 
 
+@pytest.mark.usefixtures("client")
 def test_the_whole_way(folder: Path, planned: Kernel, sample: Path, world: World, dogbreed: Dogbreed) -> None:
     done = dogbreed("kernel", "push", NAME, "--wait", "--submit", "--sample", sample)
     assert f"{USER}/probe-cpu version 1: submitted" in done.stdout
@@ -65,6 +66,7 @@ def test_the_whole_way(folder: Path, planned: Kernel, sample: Path, world: World
     assert state()["step"] == "submitted"
 
 
+@pytest.mark.usefixtures("client")
 def test_the_same_command_again_spends_nothing(
     folder: Path, planned: Kernel, sample: Path, world: World, dogbreed: Dogbreed
 ) -> None:
@@ -81,6 +83,7 @@ def test_nothing_is_submitted_without_the_word(folder: Path, planned: Kernel, wo
     assert asked(world, "CompetitionApiService") == 0
 
 
+@pytest.mark.usefixtures("client")
 def test_push_alone_then_wait_then_submit(
     folder: Path, planned: Kernel, sample: Path, world: World, dogbreed: Dogbreed
 ) -> None:
@@ -392,12 +395,17 @@ def test_no_output_at_all(folder: Path, planned: Kernel, sample: Path, world: Wo
 
 
 def test_another_version_pushed_meanwhile_is_not_taken_for_ours(
-    folder: Path, planned: Kernel, world: World, dogbreed: Dogbreed
+    folder: Path, planned: Kernel, world: World, dogbreed: Dogbreed, client: Client
 ) -> None:
     """Without a version Kaggle answers for the latest one: its state and its files would be taken for ours."""
     dogbreed("kernel", "push", NAME)
     other = Kernel("Probe CPU", [{}, {"text": "print('by hand')"}], ["ERROR"], files=[("theirs.txt", b"x")])
     world.kernels["probe-cpu"], other.earlier = other, {1: planned}
+    if not client.versions:
+        line = dogbreed("kernel", "push", NAME, "--wait", fails=1).line
+        assert "latest version only, and the latest is 2" in line
+        assert not (HOME / "output-v1").exists()
+        return
     assert "version 1: fetched" in dogbreed("kernel", "push", NAME, "--wait").stdout
     assert {path.name for path in (HOME / "output-v1").iterdir()} == {"submission.csv", "outputs.json", "run"}
 

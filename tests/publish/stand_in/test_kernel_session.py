@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.publish.stand_in.conftest import Dogbreed
+from competition.publish import backoff
+from tests.publish.stand_in.conftest import Client, Dogbreed
 from tests.publish.stand_in.world import Fault, Kernel, World
+
+pytestmark = pytest.mark.usefixtures("client")
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +29,16 @@ def test_status(kernel: Kernel, dogbreed: Dogbreed) -> None:
     assert "ended in ERROR" in dogbreed("kernel", "status", "probe-cpu", "--wait", fails=1).line
 
 
-def test_the_version_that_is_asked_for(kernel: Kernel, dogbreed: Dogbreed) -> None:
+def test_the_version_that_is_asked_for(kernel: Kernel, dogbreed: Dogbreed, client: Client) -> None:
     kernel.versions = [{}, {}, {}]
     kernel.earlier = {2: Kernel("Probe CPU", states=["ERROR"], log="second", files=[("second.txt", b"2")])}
+    if not client.versions:
+        for command in (("status",), ("logs",), ("logs", "--follow"), ("fetch", "--out", "x", "--partial")):
+            line = dogbreed("kernel", command[0], "tester/probe-cpu/2", *command[1:], fails=1).line
+            assert "reaches a kernel's latest version only, and the latest is 3" in line
+        assert not Path("x").exists()
+        assert "COMPLETE" in dogbreed("kernel", "status", "tester/probe-cpu/3").stdout
+        return
     for name in ("tester/probe-cpu/2", "tester/probe-cpu/v2"):
         assert dogbreed("kernel", "status", name).stdout == "tester/probe-cpu/2: ERROR\n"
     assert dogbreed("kernel", "logs", "tester/probe-cpu/2").stdout == "second\n"
@@ -71,9 +81,24 @@ def test_logs_are_readable_and_harmless(kernel: Kernel, dogbreed: Dogbreed) -> N
         assert lines[:3] == ["epoch 1", "?[2Jgone", "KAGGLE_KEY=***"]
 
 
-def test_a_followed_log_that_breaks_goes_on_without_repeating(world: World, dogbreed: Dogbreed) -> None:
-    world.faults.append(Fault("/logs/stream/", "cut"))
+@pytest.mark.parametrize("place", ["/logs/stream/", "/ListKernelSessionOutput"])
+def test_a_followed_log_that_breaks_goes_on_without_repeating(place: str, world: World, dogbreed: Dogbreed) -> None:
+    world.faults.append(Fault(place, "cut"))
     assert dogbreed("kernel", "logs", "probe-cpu", "--follow").stdout == "one\ntwo\n"
+
+
+def test_a_log_that_grows_is_followed_to_its_end(
+    kernel: Kernel, dogbreed: Dogbreed, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.states, kernel.log = ["RUNNING", "RUNNING", "COMPLETE"], "one\ntw"
+    if client.stream:  # one answer holds all of it
+        kernel.log = "one\ntwo\nthree"
+
+    def grow(_: float) -> None:
+        kernel.log = {"one\ntw": "one\ntwo\nth"}.get(kernel.log, "one\ntwo\nthree")
+
+    monkeypatch.setattr(backoff, "pause", grow)
+    assert dogbreed("kernel", "logs", "probe-cpu", "--follow").stdout == "one\ntwo\nthree\n"
 
 
 def test_fetch_all_and_some(dogbreed: Dogbreed) -> None:
