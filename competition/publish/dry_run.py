@@ -34,7 +34,7 @@ from competition.files import explain_disk_errors, read_json, write_text
 from competition.prediction.checker import check_submission
 from competition.publish.bundle import PACKAGES
 from competition.publish.image_environment import environment_of, hidden_from
-from competition.publish.images import Image, here, told_versions
+from competition.publish.images import Image, distribution_of, here, told_versions
 from competition.publish.in_kernel import SETTINGS
 from competition.publish.kernel_spec import METADATA_FILE
 from competition.publish.notebook import joined, read_notebook
@@ -113,7 +113,9 @@ def dry_run(
     status = _execute([*prefix, str(python), "-u", str(code)], root, environment, log, timeout_seconds, echo)
     seconds = time.monotonic() - begun
     if status:
-        raise DryRunError(f"{values['id']} failed ({_how(status, timeout_seconds)}): {_last_line(log)}; see {log}")
+        reason = _last_line(log)
+        told = f"{values['id']} failed ({_how(status, timeout_seconds)}): {reason}{_remedy(reason, image)}; see {log}"
+        raise DryRunError(told)
     for leftover in ("temp", "tmp", "home"):
         shutil.rmtree(root / leftover, ignore_errors=True)
     _require_unchanged(before, _snapshot(laid))
@@ -302,6 +304,15 @@ def _how(status: int, timeout: float) -> str:
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it printed nothing"
+
+
+def _remedy(reason: str, image: Image | None) -> str:
+    """What to do about a module that is not there."""
+    lacking = re.search(r"No module named '(\w+)", reason)
+    if lacking is None or image is None:
+        return ""
+    name = distribution_of(lacking[1], image.names) or lacking[1]
+    return f" - {image.name} has no {name}: bring it as a wheel ('dogbreed kernel dataset --also {name}')"
 
 
 def _snapshot(laid: Mapping[str, Path]) -> dict[str, tuple[int, int]]:

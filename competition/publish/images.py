@@ -18,8 +18,11 @@ from competition.errors import DataError, UsageError, nearest
 
 FOLDER = Path(__file__).with_name("images")
 SUFFIX = ".toml"
-# What stands for another distribution of a requirement: the same modules, other builds.
-SAME = {"tensorflow-cpu": "tensorflow", "opencv-python": "opencv-python-headless"}
+# Distributions of the same modules, in other builds: one stands for the other.
+SAME = (
+    frozenset(("tensorflow", "tensorflow-cpu")),
+    frozenset(("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")),
+)
 # Modules that have another name than what brings them, as far as kernels of this kind use them.
 MODULES = {
     "bs4": "beautifulsoup4",
@@ -76,7 +79,7 @@ class Image:
     def has(self, distribution: str) -> bool:
         """Whether the image has a distribution, or one that stands for it."""
         name = normal(distribution)
-        return bool({name, SAME.get(name, name)} & self.names)
+        return any(names & self.names for names in ({name}, *(group for group in SAME if name in group)))
 
 
 def normal(name: str) -> str:
