@@ -34,7 +34,7 @@ from competition.files import explain_disk_errors, read_json, write_text
 from competition.prediction.checker import check_submission
 from competition.publish.bundle import PACKAGES
 from competition.publish.image_environment import environment_of, hidden_from
-from competition.publish.images import Image, distribution_of, here, told_versions
+from competition.publish.images import Image, remedy, whose_versions
 from competition.publish.in_kernel import SETTINGS
 from competition.publish.kernel_spec import METADATA_FILE
 from competition.publish.notebook import joined, read_notebook
@@ -108,13 +108,13 @@ def dry_run(
     environment = _environment(root, laid, settings or {}, image)
     log = out / "log.txt"
     begun = time.monotonic()
-    versions = _versions(image)
+    versions = whose_versions(image)
     say(f"dry run of {values['id']} in {root} ({isolation}), {versions}")
     status = _execute([*prefix, str(python), "-u", str(code)], root, environment, log, timeout_seconds, echo)
     seconds = time.monotonic() - begun
     if status:
         reason = _last_line(log)
-        told = f"{values['id']} failed ({_how(status, timeout_seconds)}): {reason}{_remedy(reason, image)}; see {log}"
+        told = f"{values['id']} failed ({_how(status, timeout_seconds)}): {reason}{remedy(reason, image)}; see {log}"
         raise DryRunError(told)
     for leftover in ("temp", "tmp", "home"):
         shutil.rmtree(root / leftover, ignore_errors=True)
@@ -200,14 +200,6 @@ def _is_python(cell: str) -> bool:
     return True
 
 
-def _versions(image: Image | None) -> str:
-    """In whose versions it runs, for people."""
-    if image is not None:
-        return f"in the versions of {image.name}: Python {image.python_text}, {told_versions(image.versions)}"
-    python = ".".join(map(str, sys.version_info[:3]))
-    return f"in this environment's versions, no image's: Python {python}, {told_versions(here())}"
-
-
 def _environment(
     root: Path, laid: Mapping[str, Path], settings: Mapping[str, Any], image: Image | None
 ) -> dict[str, str]:
@@ -224,6 +216,11 @@ def _environment(
         "parent": os.getpid(),
     }
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    if image is not None:  # programs of that environment, libraries of the system
+        kept.pop("LD_LIBRARY_PATH", None)
+        own_programs = str(Path(sys.prefix) / "bin")
+        places = [place for place in kept.get("PATH", os.defpath).split(os.pathsep) if place != own_programs]
+        kept["PATH"] = os.pathsep.join([*(f"{folder}/bin" for folder in left), *places])
     return {
         **kept,
         "HOME": str(root / "home"),
@@ -304,15 +301,6 @@ def _how(status: int, timeout: float) -> str:
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it printed nothing"
-
-
-def _remedy(reason: str, image: Image | None) -> str:
-    """What to do about a module that is not there."""
-    lacking = re.search(r"No module named '(\w+)", reason)
-    if lacking is None or image is None:
-        return ""
-    name = distribution_of(lacking[1], image.names) or lacking[1]
-    return f" - {image.name} has no {name}: bring it as a wheel ('dogbreed kernel dataset --also {name}')"
 
 
 def _snapshot(laid: Mapping[str, Path]) -> dict[str, tuple[int, int]]:

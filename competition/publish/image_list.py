@@ -16,8 +16,8 @@ from competition.publish.images import Image, normal
 BESIDE = (
     "albucore", "alembic", "click", "fastcore", "fastdownload", "fastprogress", "fasttransform", "h5py",
     "huggingface-hub", "ipykernel", "ipython", "joblib", "jupyter-client", "kagglesdk", "markupsafe", "ml-dtypes",
-    "nbclient", "nbformat", "packaging", "plum-dispatch", "protobuf", "pydantic", "pytest", "pyyaml", "requests", "setuptools",
-    "spacy", "sqlalchemy", "tensorflow", "thinc", "threadpoolctl", "tqdm", "urllib3", "wheel",
+    "nbclient", "nbformat", "packaging", "plum-dispatch", "protobuf", "pydantic", "pytest", "pyyaml", "requests",
+    "setuptools", "spacy", "sqlalchemy", "tensorflow", "thinc", "threadpoolctl", "tqdm", "urllib3", "wheel",
 )  # fmt: skip
 # Extras of setup.cfg that a run may use; the others are a developer's.
 _EXTRAS = ("", "explain", "fast", "kaggle", "keras")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -167,14 +168,25 @@ def told_versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {versions[name]}" for name in named if name in versions)
 
 
-def here() -> dict[str, str]:
-    """Versions of the distributions that this process would import."""
+def whose_versions(image: Image | None) -> str:
+    """In whose versions something runs, in a line: an image's, or those that this process would import."""
+    if image is not None:
+        return f"in the versions of {image.name}: Python {image.python_text}, {told_versions(image.versions)}"
     found: dict[str, str] = {}
     for item in importlib.metadata.distributions():
-        name = item.metadata["Name"]
-        if name:
-            found.setdefault(normal(name), item.version)
-    return found
+        if item.metadata["Name"]:
+            found.setdefault(normal(item.metadata["Name"]), item.version)
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"in this environment's versions, no image's: Python {python}, {told_versions(found)}"
+
+
+def remedy(reason: str, image: Image | None) -> str:
+    """What to do about a module that a kernel did not find in an image; empty for any other reason to fail."""
+    lacking = re.search(r"No module named '(\w+)", reason)
+    if lacking is None or image is None:
+        return ""
+    name = distribution_of(lacking[1], image.names) or lacking[1]
+    return f" - {image.name} has no {name}: bring it as a wheel ('dogbreed kernel dataset --also {name}')"
 
 
 def distribution_of(module: str, known: Iterable[str] = ()) -> str | None:

@@ -381,9 +381,10 @@ def test_an_interpreter_without_venv_is_told(nowhere: Path) -> None:
 # ---- a dry run in it
 
 SEEING = """
-import sys, importlib.util
+import os, shutil, sys, importlib.util
 import tiny_package
 print("version", tiny_package.VERSION, sys.version_info[:2])
+print("python", shutil.which("python") == sys.executable, "LD_LIBRARY_PATH" in os.environ)
 names = ("numpy", "pytest", "hypothesis", "tests", "planted")
 print("there", [name for name in names if importlib.util.find_spec(name)])
 """
@@ -396,6 +397,7 @@ def test_a_kernel_in_an_image_sees_that_and_nothing_of_the_developers(
     (tmp_path / "mine" / "planted.py").touch()
     monkeypatch.setenv("DOGBREED_CACHE", str(ready))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "mine"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "mine"))
     monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "user"))
     monkeypatch.chdir(Path(__file__).parents[2])
     here = next(path for path in sys.path if (Path(path) / "numpy").is_dir())
@@ -408,7 +410,7 @@ except FileNotFoundError:
 """
     done = dry_run(built(SEEING + reading), tmp_path / "out", {}, echo=False, image=TINY)
     lines = done.log.read_text().splitlines()[1:]
-    assert lines == [f"version 1.5 {HERE}", "there []", "hidden"]
+    assert lines == [f"version 1.5 {HERE}", "python True False", "there []", "hidden"]
     assert done.versions.startswith("in the versions of kaggle-2000-01: Python ")
 
 
