@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS ?= test
 JOBS   ?= 2
+IMAGE  ?= kaggle
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow notebooks kernels lint format types wheel clean
+.PHONY: help demo test test-slow image notebooks kernels lint format types wheel clean
 
 # Real data and weights for tests and notebooks, where there are any; without them the stand-ins are used and said.
 SHARED ?= $(or $(DOGBREED_SHARED),../shared)
@@ -33,6 +34,9 @@ test: $(VENV)/.installed-$(EXTRAS)   ## the test suite, on two cores (JOBS=n)
 
 test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
 	$(BIN)/python -m pytest -m slow
+
+image: $(VENV)/.installed-$(EXTRAS)   ## kernels and tests in an image's Python and versions (IMAGE=kaggle or colab, TESTS=)
+	JOBS=$(JOBS) bash .ci/image $(IMAGE) $(TESTS)
 
 notebooks: $(VENV)/.installed-keras,notebooks   ## execute all notebooks (NAMES="a b", SHORT=1, CHECK=1)
 	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) --jobs $(JOBS) $(if $(SHORT),--short) $(if $(CHECK),--check)

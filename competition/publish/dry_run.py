@@ -35,7 +35,7 @@ from competition.locks import only_one_at
 from competition.prediction.checker import check_submission
 from competition.publish.bundle import PACKAGES
 from competition.publish.image_environment import environment_of, hidden_from
-from competition.publish.images import Image, here, told_versions
+from competition.publish.images import Image, remedy, whose_versions
 from competition.publish.in_kernel import SETTINGS
 from competition.publish.kernel_spec import METADATA_FILE
 from competition.publish.notebook import joined, read_notebook
@@ -129,12 +129,14 @@ def _executed(
     environment = _environment(root, laid, settings, image)
     log = out / "log.txt"
     begun = time.monotonic()
-    versions = _versions(image)
+    versions = whose_versions(image)
     say(f"dry run of {values['id']} in {root} ({isolation}), {versions}")
     status = _execute([*prefix, str(python), "-u", str(code)], root, environment, log, timeout_seconds, echo)
     seconds = time.monotonic() - begun
     if status:
-        raise DryRunError(f"{values['id']} failed ({_how(status, timeout_seconds)}): {_last_line(log)}; see {log}")
+        reason = _last_line(log)
+        told = f"{values['id']} failed ({_how(status, timeout_seconds)}): {reason}{remedy(reason, image)}; see {log}"
+        raise DryRunError(told)
     for leftover in ("temp", "tmp", "home"):
         shutil.rmtree(root / leftover, ignore_errors=True)
     _require_unchanged(before, _snapshot(laid))
@@ -244,14 +246,6 @@ def _is_python(cell: str) -> bool:
     return True
 
 
-def _versions(image: Image | None) -> str:
-    """In whose versions it runs, for people."""
-    if image is not None:
-        return f"in the versions of {image.name}: Python {image.python_text}, {told_versions(image.versions)}"
-    python = ".".join(map(str, sys.version_info[:3]))
-    return f"in this environment's versions, no image's: Python {python}, {told_versions(here())}"
-
-
 def _environment(
     root: Path, laid: Mapping[str, Path], settings: Mapping[str, Any], image: Image | None
 ) -> dict[str, str]:
@@ -268,6 +262,11 @@ def _environment(
         "parent": os.getpid(),
     }
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    if image is not None:  # programs of that environment, libraries of the system
+        kept.pop("LD_LIBRARY_PATH", None)
+        own_programs = str(Path(sys.prefix) / "bin")
+        places = [place for place in kept.get("PATH", os.defpath).split(os.pathsep) if place != own_programs]
+        kept["PATH"] = os.pathsep.join([*(f"{folder}/bin" for folder in left), *places])
     return {
         **kept,
         "HOME": str(root / "home"),

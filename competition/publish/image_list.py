@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from competition.errors import DataError, KitError, UsageError
-from competition.publish.images import SAME, Image, normal
+from competition.publish.images import Image, normal
 
 # What the libraries under the kit break over, or take the kit's pictures and tables through.
 BESIDE = (
     "albucore", "alembic", "click", "fastcore", "fastdownload", "fastprogress", "fasttransform", "h5py",
     "huggingface-hub", "ipykernel", "ipython", "joblib", "jupyter-client", "kagglesdk", "markupsafe", "ml-dtypes",
-    "nbformat", "packaging", "plum-dispatch", "protobuf", "pydantic", "pytest", "pyyaml", "requests", "setuptools",
-    "spacy", "sqlalchemy", "thinc", "threadpoolctl", "tqdm", "urllib3", "wheel",
+    "nbclient", "nbformat", "packaging", "plum-dispatch", "protobuf", "pydantic", "pytest", "pyyaml", "requests",
+    "setuptools", "spacy", "sqlalchemy", "tensorflow", "thinc", "threadpoolctl", "tqdm", "urllib3", "wheel",
 )  # fmt: skip
 # Extras of setup.cfg that a run may use; the others are a developer's.
 _EXTRAS = ("", "explain", "fast", "kaggle", "keras")
@@ -53,7 +53,7 @@ def from_freeze(path: Path, name: str, python: str = "") -> Image:
     bare = {item: line for item, line in bare.items() if item not in found}
     if not found:
         raise DataError(f"{path} names no version in its {len(bare)} entries: bring what 'pip freeze' prints there")
-    touched = {*used(), *BESIDE, *SAME.values()}
+    touched = {*used(), *BESIDE}
     unknown = sorted(touched & bare.keys())
     if unknown:
         raise DataError(f"{path}, line {bare[unknown[0]]}: {unknown[0]} has no version; write {unknown[0]}==VERSION")

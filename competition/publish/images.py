@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from competition.errors import DataError, UsageError, nearest
 
 FOLDER = Path(__file__).with_name("images")
 SUFFIX = ".toml"
-# What stands for another distribution of a requirement: the same modules, other builds.
-SAME = {"tensorflow-cpu": "tensorflow", "opencv-python": "opencv-python-headless"}
+# Distributions of the same modules, in other builds: one stands for the other.
+SAME = (
+    frozenset(("tensorflow", "tensorflow-cpu")),
+    frozenset(("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")),
+)
 # Modules that have another name than what brings them, as far as kernels of this kind use them.
 MODULES = {
     "bs4": "beautifulsoup4",
@@ -76,7 +80,7 @@ class Image:
     def has(self, distribution: str) -> bool:
         """Whether the image has a distribution, or one that stands for it."""
         name = normal(distribution)
-        return bool({name, SAME.get(name, name)} & self.names)
+        return any(names & self.names for names in ({name}, *(group for group in SAME if name in group)))
 
 
 def normal(name: str) -> str:
@@ -164,14 +168,25 @@ def told_versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {versions[name]}" for name in named if name in versions)
 
 
-def here() -> dict[str, str]:
-    """Versions of the distributions that this process would import."""
+def whose_versions(image: Image | None) -> str:
+    """In whose versions something runs, in a line: an image's, or those that this process would import."""
+    if image is not None:
+        return f"in the versions of {image.name}: Python {image.python_text}, {told_versions(image.versions)}"
     found: dict[str, str] = {}
     for item in importlib.metadata.distributions():
-        name = item.metadata["Name"]
-        if name:
-            found.setdefault(normal(name), item.version)
-    return found
+        if item.metadata["Name"]:
+            found.setdefault(normal(item.metadata["Name"]), item.version)
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"in this environment's versions, no image's: Python {python}, {told_versions(found)}"
+
+
+def remedy(reason: str, image: Image | None) -> str:
+    """What to do about a module that a kernel did not find in an image; empty for any other reason to fail."""
+    lacking = re.search(r"No module named '(\w+)", reason)
+    if lacking is None or image is None:
+        return ""
+    name = distribution_of(lacking[1], image.names) or lacking[1]
+    return f" - {image.name} has no {name}: bring it as a wheel ('dogbreed kernel dataset --also {name}')"
 
 
 def distribution_of(module: str, known: Iterable[str] = ()) -> str | None:

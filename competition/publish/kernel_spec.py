@@ -17,7 +17,7 @@ METADATA_FILE = "kernel-metadata.json"
 OWNER = "your-kaggle-name"
 GPU_SHAPE = "NvidiaTeslaT4"
 DATASET = "dogbreed-kit-offline"
-# Kaggle's images of 2026 are built on Colab's of the same year, which have this Python (recalled, not looked up).
+# The Python of Kaggle's newest list of versions (images/kaggle-*.toml).
 KAGGLE_PYTHON = (3, 12)
 
 _SUFFIXES = {"script": ".py", "notebook": ".ipynb"}

@@ -69,7 +69,7 @@ def _finding(name: str, item: Reached, distribution: str | None, known: str, int
             "import", name, problem, "look whether the image has it, or take the way of a wheel", blocking=False
         )
     network = "" if internet else "set internet = true and "
-    fix = f"make the dataset with --also {known} and build with --mode wheels, or {network}pip install {known} at the start"
+    fix = f"make the dataset with --also {known} and build with --mode wheels, or {network}pip install {known} first"
     return Finding("import", name, f"{where}, and {image.name} has no {known}", fix)
 
 

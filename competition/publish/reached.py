@@ -206,6 +206,9 @@ class _Walk:
                 self._load(name)
             elif name.split(".")[0] not in sys.stdlib_module_names:
                 yield Reached(name.split(".")[0], module, line)
+        for home, name in uses.bound.values():  # from a package import one of its modules
+            if name and f"{home}.{name}" in self._files:
+                self._load(f"{home}.{name}")
         for pattern in uses.patterns:
             for name in filter(pattern.fullmatch, self._files):
                 self._load(name)
