@@ -35,12 +35,12 @@ test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
 	$(BIN)/python -m pytest -m slow
 
 # What a change most often breaks: style, arrows, pages, and the ground that every room stands on.
-QUICK := tests/test_arrows.py tests/test_config.py tests/test_docs.py tests/test_files.py tests/test_package.py tests/test_types.py
+QUICK := tests/test_arrows.py tests/test_config.py tests/test_files.py tests/test_package.py tests/test_types.py tests/docs/test_pages.py
 CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- '*.py'; git ls-files --others --exclude-standard -- '*.py')
 
 quick: $(VENV)/.installed-dev   ## what tells most in under a minute: changed files by ruff, arrows, pages, ground
-	$(if $(CHANGED),$(BIN)/ruff check $(CHANGED) && $(BIN)/ruff format --check $(CHANGED))
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not long" $(QUICK)
+	$(if $(CHANGED),$(BIN)/ruff check --force-exclude $(CHANGED) && $(BIN)/ruff format --check --force-exclude $(CHANGED))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(QUICK)
 
 notebooks: $(VENV)/.installed-keras,notebooks   ## execute all notebooks (NAMES="a b", SHORT=1, CHECK=1)
 	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) --jobs $(JOBS) $(if $(SHORT),--short) $(if $(CHECK),--check)

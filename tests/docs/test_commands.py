@@ -37,7 +37,10 @@ def _to_run() -> list[Command]:
     order = {f"docs/{page}": number for number, page in enumerate(site)} | {"README.md": -1}
     every = [command for command in commands() if command.words[0] in OWN and not command.needs]
     every.sort(key=lambda command: order.get(command.where.partition(":")[0], len(order)))
-    return list({command.words: command for command in reversed(every)}.values())[::-1]
+    first: dict[tuple[str, ...], Command] = {}
+    for command in every:
+        first.setdefault(command.words, command)
+    return list(first.values())
 
 
 RUN = _to_run()

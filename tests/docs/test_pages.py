@@ -142,7 +142,8 @@ def test_a_wrong_command_would_be_seen(words: str) -> None:
 
 
 def test_commands_are_found_in_both_kinds_of_blocks() -> None:
-    text = "a\n\n    dogbreed run \\\n        --folds 0   # needs a GPU\n    make test\n\n```bash\n# needs Kaggle\npip install .\n\npytest\n```\n"
+    text = "a\n\n    dogbreed run \\\n        --folds 0   # needs a GPU\n    make test\n\n"
+    text += "```bash\n# needs Kaggle\npip install .\n\npytest\n```\n"
     found = [command for block in blocks_of("page", text) for command in commands_of(block)]
     assert [(command.where, " ".join(command.words), command.needs) for command in found] == [
         ("page:9", "pip install .", "Kaggle"),

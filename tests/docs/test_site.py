@@ -70,7 +70,8 @@ def test_the_search_finds_a_page_opened_from_disk(site: Path) -> None:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "results" / "index.html").as_uri())
-        page.fill("input.md-search__input", "leaderboard")
+        page.click("input.md-search__input")
+        page.keyboard.type("leaderboard")
         page.wait_for_selector(".md-search-result__meta:has-text('matching document')", timeout=60_000)
         titles = page.locator(".md-search-result__article").all_inner_texts()
         browser.close()
