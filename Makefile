@@ -7,7 +7,7 @@ IMAGE  ?= kaggle
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow image notebooks kernels lint format types wheel clean
+.PHONY: help demo test test-slow quick image notebooks kernels docs lint format types wheel clean
 
 # Real data and weights for tests and notebooks, where there are any; without them the stand-ins are used and said.
 SHARED ?= $(or $(DOGBREED_SHARED),../shared)
@@ -38,11 +38,23 @@ test-slow: $(VENV)/.installed-$(EXTRAS)   ## long checks and benchmarks
 image: $(VENV)/.installed-$(EXTRAS)   ## kernels and tests in an image's Python and versions (IMAGE=kaggle or colab, TESTS=)
 	JOBS=$(JOBS) bash .ci/image $(IMAGE) $(TESTS)
 
+# What a change most often breaks: style, arrows, pages, and the ground that every room stands on.
+QUICK := tests/test_arrows.py tests/test_config.py tests/test_files.py tests/test_package.py tests/test_types.py tests/docs/test_pages.py
+CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- '*.py'; git ls-files --others --exclude-standard -- '*.py')
+
+quick: $(VENV)/.installed-dev   ## what tells most in under a minute: changed files by ruff, arrows, pages, ground
+	$(if $(CHANGED),$(BIN)/ruff check --force-exclude $(CHANGED) && $(BIN)/ruff format --check --force-exclude $(CHANGED))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(QUICK)
+
 notebooks: $(VENV)/.installed-keras,notebooks   ## execute all notebooks (NAMES="a b", SHORT=1, CHECK=1)
 	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) --jobs $(JOBS) $(if $(SHORT),--short) $(if $(CHECK),--check)
 
 kernels: $(VENV)/.installed-$(EXTRAS)   ## write the generated files of kernels/ again
 	$(BIN)/dogbreed kernel build
+
+docs: $(VENV)/.installed-docs   ## these pages as a site with search, in site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 lint: $(VENV)/.installed-dev   ## ruff: lint and format
 	$(BIN)/ruff check .
@@ -59,4 +71,4 @@ wheel: $(VENV)/.installed-dev   ## a wheel in dist/
 	$(BIN)/python -m build --wheel
 
 clean:           ## remove the environment and what tools left behind; runs/ and the cache stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
