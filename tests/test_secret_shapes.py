@@ -125,7 +125,7 @@ start(main, ["dogbreed", "sweep", "smoke", "--run-dir", "run", *vary])
 BASELINES = """
 from baselines.cli import main
 net = ["--model", "mlp", "--framework", "numpy", "--dataset", "digits", "--seeds", "0"]
-vary = ["--vary", "optimiser=adam", "--set", "epochs=1", "--set", "hidden=6"]
+vary = ["--vary", "optimiser=adam,sgd", "--set", "epochs=1", "--set", "hidden=6"]
 start(main, ["baselines", "sweep", "custom", "--run-dir", "run", *net, *vary])
 """
 
