@@ -92,7 +92,7 @@ def left_packed(folder: Path) -> tuple[str, ...]:
 
 
 def _problem(folder: Path, members: list[Member]) -> str:
-    """Why an unpacked folder cannot be used; empty where it can. Twenty thousand files are looked at in 0.1 s."""
+    """Why an unpacked folder cannot be used; empty where it can."""
     if not (folder / MARKER).is_file():
         return "is not unpacked yet"
     for member in members:
