@@ -9,7 +9,9 @@ another one that wants it waits and reads (``competition.training.feature_store`
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from competition.types import View
 
 __all__ = ["Block", "FeatureStore", "Normalise", "Rendering", "cached", "embed", "pick_precision", "pick_workers"]
 
+_LOOKED_AT = 4096  # bytes at either end of a photo
 CHUNK_BATCHES = 8  # batches between two records of progress: a few seconds of work on a CPU
 
 
@@ -151,6 +154,14 @@ def embed(
     return {name: store.read() for name, store in stores.items()}
 
 
+def _content(path: Path) -> tuple[int, int]:
+    """Size of a file and a checksum of its first and last bytes: another photo may have the same name and size."""
+    with path.open("rb") as stream:
+        start, size = stream.read(_LOOKED_AT), stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - _LOOKED_AT))
+        return size, zlib.crc32(stream.read(), zlib.crc32(start))
+
+
 def cached(
     photos: Sequence[Photo], block: Block, config: ProbeConfig, *, folder: Path | None = None
 ) -> np.ndarray | None:
@@ -165,7 +176,7 @@ def _store(photos: Sequence[Photo], block: Block, precision: torch.dtype, folder
         "weights": block.backbone.digest,
         "view": [block.view.flip, *vars(block.rendering).values()],
         "precision": str(precision),
-        "photos": digest_of([(photo.id, photo.path.stat().st_size) for photo in photos]),
+        "photos": digest_of([(photo.id, *_content(photo.path)) for photo in photos]),
     }
     # Not the backbone's name: it says where its weights lie, the digest what they are.
     name = f"{block.backbone.architecture}-{block.view.name}-{digest_of(facts)}"

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from competition.config import ProbeConfig
 from competition.data.images import read_photo, render_view
+from competition.data.layout import Photo
 from competition.training import embed as module
 from competition.training.embed import Block, embed
 from competition.training.models import create_model, find_backbones
@@ -82,3 +84,13 @@ def test_other_photos_or_weights_are_other_features(weights: Path, tmp_path: Pat
     embed(data.train, wanted, CONFIG, folder=tmp_path / "f")
     embed(data.train[:5], wanted, CONFIG, folder=tmp_path / "f")
     assert len(list((tmp_path / "f").iterdir())) == 2
+
+
+def test_another_photo_of_the_same_name_and_size_is_another_photo(weights: Path, tmp_path: Path) -> None:
+    wanted = blocks(weights, "identity")
+    path = tmp_path / "dog.bmp"
+    found = []
+    for grey in (10, 200):
+        Image.new("RGB", (40, 40), (grey, 60, 90)).save(path)
+        found.append(embed([Photo("dog", path)], wanted, CONFIG, folder=tmp_path / "features")[wanted[0].name].copy())
+    assert not np.allclose(found[0], found[1])
