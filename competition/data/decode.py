@@ -109,6 +109,8 @@ def decode_photo(content: bytes, name: str, min_side: int | None = None) -> np.n
     except (PhotoError, MemoryError):
         raise
     except UnidentifiedImageError as error:
+        if size is not None:  # a JPEG's header; whether Pillow knows it without pixels differs between its versions
+            raise PhotoError(f"{name} is truncated or damaged (no pixels after the header)") from error
         raise PhotoError(f"{name} is not a photo (expected {', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(

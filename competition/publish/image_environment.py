@@ -244,6 +244,12 @@ def hidden_from(image: Image | None, checkout: Sequence[str]) -> tuple[list[str]
 
     if image is None:
         return list(checkout), [sys.prefix]
-    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
     environment = _python_in(cache_folder() / "images" / image.name).parents[1]
-    return [*checkout, *sorted(packages)], [str(environment)]
+    folders = {Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
+    folders |= {
+        Path(sysconfig.get_path("purelib")),
+        Path(sysconfig.get_path("platlib")),
+        Path(site.getusersitepackages()),
+    }
+    mine = sorted(str(path) for path in folders if not path.is_relative_to(environment))
+    return [*checkout, *mine], [str(environment)]

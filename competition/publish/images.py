@@ -10,7 +10,7 @@ import importlib.metadata
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -185,21 +185,20 @@ def remedy(reason: str, image: Image | None) -> str:
     lacking = re.search(r"No module named '(\w+)", reason)
     if lacking is None or image is None:
         return ""
-    name = distribution_of(lacking[1], image.names) or lacking[1]
+    name = distribution_of(lacking[1], image) or lacking[1]
     return f" - {image.name} has no {name}: bring it as a wheel ('dogbreed kernel dataset --also {name}')"
 
 
-def distribution_of(module: str, known: Iterable[str] = ()) -> str | None:
+def distribution_of(module: str, image: Image) -> str | None:
     """The distribution that brings a module; None when that cannot be told.
 
     Args:
         module: top-level name, as imported.
-        known: names of distributions; one that is called as the module is taken for its origin.
+        image: what it has or lacks under the module's own name is taken for the origin.
     """
     if module in MODULES:
         return MODULES[module]
-    names = {normal(name) for name in known}
-    if normal(module) in names:
+    if normal(module) in image.names | {normal(name) for name in image.lacks}:
         return normal(module)
     origins = importlib.metadata.packages_distributions().get(module, ())
     return normal(origins[0]) if origins else None

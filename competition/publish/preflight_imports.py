@@ -42,7 +42,7 @@ def check_imports(
     for item in reached(own, files):
         if item.module in beside or item.module in bundle.PACKAGES or item.module in sys.stdlib_module_names:
             continue
-        distribution = distribution_of(item.module, image.names)
+        distribution = distribution_of(item.module, image)
         known = distribution or normal(item.module)
         if known in told or (distribution is not None and image.has(distribution)):
             continue

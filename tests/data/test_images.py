@@ -6,6 +6,7 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageFile
 
@@ -61,6 +62,10 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
         made = Image.fromarray(image).convert(mode)
     path = tmp_path / "x.tiff"
     made.save(path)
+    if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 12:  # Kaggle's and Colab's 11.3 does not read its own
+        with pytest.raises(PhotoError, match=r"image file is truncated \(0 bytes not processed\)"):
+            read_photo(path)
+        return
     found = read_photo(path)
     assert found.shape == (40, 60, 3)
     if mode in ("L", "LA", "I;16", "I", "F"):

@@ -171,7 +171,7 @@ def test_mistakes_are_named(flat: KerasBackend, photos: np.ndarray, tmp_path: Pa
         cam(flat, photos, TARGET, layer="fc")
     with pytest.raises(UsageError, match="is no convolution; some are: conv1, conv2"):
         flat.filters("fc")
-    with pytest.raises(UsageError, match="package does not serve"):
+    with pytest.raises(UsageError, match="does not serve 'gradcam' here"):
         cam(flat, photos, TARGET, engine="grad-cam")
     with pytest.raises(UsageError, match=r"the model gives \(2, 3\) for 2 classes"):
         KerasBackend(flat.model, CLASSES[:2], (0.0,) * 3, (1.0,) * 3, SHAPE).logits(photos)

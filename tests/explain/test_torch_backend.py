@@ -101,7 +101,8 @@ def test_the_model_is_left_as_it_was() -> None:
     before = {name: parameter.grad for name, parameter in model.named_parameters()}
     backend = TorchBackend(model, CLASSES, MEAN, STD, (12, 12, 3))
     photos = images(backend)
-    cam(backend, photos, TARGET, "gradcam", "conv2", engine="grad-cam")
+    cam(backend, photos, TARGET, "gradcam", "conv2", engine="auto")  # the package, where it is installed
+    cam(backend, photos, TARGET, "gradcam", "conv2", engine="numpy")
     backend.guided_gradients(photos, TARGET)
     with pytest.raises(UsageError):
         backend.layer_gradients(photos, "conv2", class_target(CLASSES, ["pug"]))
@@ -211,8 +212,9 @@ def test_a_layer_off_the_way_to_the_logits() -> None:
     backend = TorchBackend(model, CLASSES, MEAN, STD, (12, 12, 3))
     with pytest.raises(KitError, match="do not depend on layer 'side'"):
         backend.layer_gradients(images(backend), "side", TARGET)
-    with pytest.raises(KitError, match="do not depend on layer 'side'"):
-        cam(backend, images(backend), TARGET, layer="side", engine="grad-cam")
+    for engine in ("auto", "numpy"):  # the package, where it is installed, and the kit's own
+        with pytest.raises(KitError, match="do not depend on layer 'side'"):
+            cam(backend, images(backend), TARGET, layer="side", engine=engine)
 
 
 @pytest.mark.parametrize(
