@@ -214,9 +214,9 @@ def _json(value: Any) -> Any:
 
 def _reader(model: str) -> tuple[dict[str, Any], Callable[[str, str], Any]]:
     """Types by key, and a function that reads a text as a key's type."""
-    kinds = _kinds(model)
+    kinds, inherited = _kinds(model), set(Config.keys())
     empty = dataclasses.make_dataclass(
-        "Varied", [(key, kind, field(default=None)) for key, kind in kinds.items()],
+        "Varied", [(key, kind, field(default=None)) for key, kind in kinds.items() if key not in inherited],
         bases=(Config,), frozen=True, kw_only=True,
     )()  # fmt: skip
 

@@ -94,6 +94,8 @@ class FitConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require(not self.merge_classes, "merge_classes", "nothing: rename the class folders that are one class")
+        self._require(not self.crop_to_boxes, "crop_to_boxes", "false: it is for photos of the competition")
         self._require_choices()
         self._require_ranges()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,15 +176,16 @@ def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form")
-    header, rows = read_csv(path)
+    header, rows = read_csv(path, strip=False)
     if not rows or not {"id", "suggested"} <= set(header):
         raise DataError(f"{path} needs the columns 'id' and 'suggested'")
     wanted: dict[str, str] = {}
+    known = set(data.train_ids)
     for row in rows:
-        name, breed = (text_of_cell(row[header.index(column)]) for column in ("id", "suggested"))
+        name = _as_known(row[header.index("id")], known)
+        breed = _as_known(row[header.index("suggested")], data.classes)
         if breed and wanted.setdefault(name, breed) != breed:
             raise DataError(f"{path} gives '{name}' two breeds ('{wanted[name]}' and '{breed}'): keep one row")
-    known = set(data.train_ids)
     for name, breed in wanted.items():
         if name not in known:
             raise DataError(f"{path} names the photo '{name}', which is not in train")
@@ -193,6 +194,12 @@ def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
     say(f"relabel: {len(wanted)} photos get the breed that {path} suggests")
     train = tuple(dataclasses.replace(photo, breed=wanted.get(photo.id, photo.breed)) for photo in data.train)
     return dataclasses.replace(data, train=train)
+
+
+def _as_known(cell: str, known: Collection[str]) -> str:
+    """The text of a cell as it is written, else without blanks around it, which people leave."""
+    text = text_of_cell(cell)
+    return text if text in known else text_of_cell(cell.strip())
 
 
 def predict(

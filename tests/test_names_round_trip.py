@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,7 @@ def _two_breeds(folder: Path):
 @given(ids=NAMES)
 def test_the_photo_caches_index(tmp_path: Path, ids):
     (tmp_path / "pixels.u8").write_bytes(bytes(3 * (len(ids) - 1)))
-    _write_index(tmp_path, [[name, 1, 1] for name in ids[1:]] + [[ids[0], "broken"]])
+    _write_index(tmp_path, [[name, 1, 1, zlib.crc32(bytes(3))] for name in ids[1:]] + [[ids[0], "broken"]])
     cache = PhotoCache(tmp_path)
     assert (list(cache), list(cache.unreadable)) == (ids[1:], [ids[0]])
 

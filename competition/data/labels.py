@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 _SEPARATORS = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
 
 
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a small CSV; cells are stripped, empty lines left out.
+def read_csv(path: Path, *, strip: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a small CSV; cells are stripped (unless told otherwise), empty lines left out.
 
     Raises:
         DataError: the file is not UTF-8, not a CSV, or a row has another number of cells than the header.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(stream, strict=True)]
+            rows = [[cell.strip() if strip else cell for cell in row] for row in csv.reader(stream, strict=True)]
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
     except UnicodeDecodeError as error:

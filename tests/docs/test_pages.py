@@ -133,7 +133,7 @@ def test_every_command_is_run_or_says_what_it_needs(command: Command) -> None:
 @pytest.mark.parametrize(
     "words",
     ["dogbreed runn", "dogbreed run --dta x", "dogbreed run --recipe prob", "dogbreed run --set sed=1",
-     "baselines train --set lrr=1", "dogbreed predict RUN", "make nothing", "pip install .[nothing]",
+     "baselines train --set lrr=1", "dogbreed predict", "make nothing", "pip install .[nothing]",
      "python -m tests.benchmarks.ablation --nothing x", "bash .ci/nothing", "dogbreed kernel dry-run"],
 )  # fmt: skip
 def test_a_wrong_command_would_be_seen(words: str) -> None:

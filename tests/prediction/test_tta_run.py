@@ -106,7 +106,7 @@ def test_the_command_prints_the_table(run: RunDir, data: CompetitionData, monkey
     from competition.files import write_json
 
     write_json(run / "config.json", {"engine": "TrainConfig"})
-    monkeypatch.setattr("competition.data.layout.load_data", lambda where=None: data)
+    monkeypatch.setattr("competition.data.layout.load_data", lambda where=None, like=None: data)
     done = CliRunner().invoke(cli.app, ["show", "tta", str(run.path)], catch_exceptions=False)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()

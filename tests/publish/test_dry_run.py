@@ -165,8 +165,9 @@ def test_a_submission_is_checked_against_the_sample(built: Built, tmp_path: Path
     writing = "open('submission.csv', 'w').write('id,beagle,pug\\na,0.5,{}\\n')\n"
     given = {"dog-breed-identification": data}
     assert run(built(writing.format("0.5"), competition=True), tmp_path / "out", given)
-    with pytest.raises(SubmissionError, match="sum"):
-        run(built(writing.format("0.9"), competition=True), tmp_path / "out", given)
+    assert run(built(writing.format("0.9"), competition=True), tmp_path / "out", given)  # Kaggle rescales rows
+    with pytest.raises(SubmissionError, match="NaN"):
+        run(built(writing.format("nan"), competition=True), tmp_path / "out", given)
     with pytest.raises(DryRunError, match=r"left no submission\.csv"):
         run(built("print(1)\n", competition=True), tmp_path / "out", given)
 
