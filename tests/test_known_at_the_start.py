@@ -215,3 +215,39 @@ def test_a_damaged_ledger_is_told_before_the_work(tmp_path: Path, text: str, sai
     (tmp_path / "ledger.csv").write_text(text)
     with pytest.raises(DataError, match=said):
         Ledger(tmp_path / "ledger.csv").require_usable()
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("dogbreed", ["submission", "doctor", "s.csv", "--run", "none", "--out"]),
+        ("dogbreed", ["data", "audit", "--data", "none", "--out"]),
+        ("dogbreed", ["explain", "none", "photo.jpg", "--out"]),
+        ("dogbreed", ["ascent", "none", "--out"]),
+        ("dogbreed", ["show", "augment", "--out"]),
+        ("dogbreed", ["show", "filters", "none", "--out"]),
+        ("dogbreed", ["predict", "none", "photo.jpg", "--map"]),
+        ("baselines", ["compare", "none", "--out"]),
+        ("baselines", ["filters", "none", "--out"]),
+        ("baselines", ["explain", "none", "--out"]),
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_anything_else(
+    tmp_path: Path,
+    program: str,
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The runs and photos do not exist: only what comes first is told."""
+    from baselines.cli import main as baselines
+    from competition.cli import main as dogbreed
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("sys.argv", [program, *arguments, str(tmp_path / "file" / "below")])
+    with pytest.raises(SystemExit) as ended:
+        {"dogbreed": dogbreed, "baselines": baselines}[program]()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err.strip()
+    assert "\n" not in told
+    assert f"{tmp_path / 'file'} is a file" in told

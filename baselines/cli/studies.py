@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from baselines.cli.arguments import DataFolder, Device, Framework, ImageSize
+from competition.cli.options import file_to_write
 
 numpy_app = typer.Typer(
     help="Networks in plain NumPy: train, check the gradients, learn a table.", no_args_is_help=True
@@ -173,7 +174,7 @@ def filters(
         list[str] | None,
         typer.Option("--kernel", help="A name, or rows of numbers as '0 -1 0; -1 5 -1; 0 -1 0'; may be repeated."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The sheet, PNG.")] = Path("filters.png"),
+    out: Annotated[Path, typer.Option("--out", help="The sheet, PNG.", callback=file_to_write)] = Path("filters.png"),
     by: Annotated[str, typer.Option("--by", help="numpy, pytorch or keras: all give the same.")] = "numpy",
     size: Annotated[int, typer.Option("--size", min=32, help="Longer side of a picture on the sheet, pixels.")] = 320,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baselines.cli.arguments import AsJson, DataFolder, Device, Framework, ImageSize, Options, model_options
+from competition.cli.options import file_to_write
 
 if TYPE_CHECKING:
     from baselines.datasets import Dataset
@@ -115,7 +116,9 @@ def _print_figures(metrics: Mapping[str, Any]) -> None:
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trained networks.", metavar="RUN...")],
-    out: Annotated[Path, typer.Option("--out", help="The page.")] = Path("runs/baselines/compare.html"),
+    out: Annotated[Path, typer.Option("--out", help="The page.", callback=file_to_write)] = Path(
+        "runs/baselines/compare.html"
+    ),
 ) -> None:
     """Write a page that compares trained networks: curves, accuracy, cost, confusion, worst classes, samples."""
     from baselines.compare import write_comparison

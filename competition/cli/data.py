@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from competition.cli.options import folder_to_write
+
 app = typer.Typer(help="Audit the photos, make folds, draw the embedded sample.", no_args_is_help=True)
 
 DataOption = Annotated[
@@ -21,9 +23,9 @@ WorkersOption = Annotated[int, typer.Option(help="Processes that read photos; -1
 @app.command("audit")
 def audit_command(
     data: DataOption = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for audit.csv, audit.json and audit.html.")] = Path(
-        "audit"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for audit.csv, audit.json and audit.html.", callback=folder_to_write)
+    ] = Path("audit"),
     workers: WorkersOption = -1,
 ) -> None:
     """Find unreadable photos, duplicates, label conflicts and overlap of train and test."""

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.options import folder_to_write
+
 if TYPE_CHECKING:
     from competition.explain.backend import Backend
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder that the pictures are written into.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder that the pictures are written into.", callback=folder_to_write)
+]
 Board = Annotated[Path | None, typer.Option("--tensorboard", help="Log the pictures into this TensorBoard folder too.")]
 Layer = Annotated[str | None, typer.Option("--layer", help="Name of a layer; a wrong name lists the near ones.")]
 Target = Annotated[

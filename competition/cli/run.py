@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.options import file_to_write
 from competition.cli.submission import LEDGER, record
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def predict(
         Path | None, typer.Option("--out", help="CSV to write; without it the best breeds are printed.")
     ] = None,
     heat_map: Annotated[
-        Path | None, typer.Option("--map", help="PNG: what speaks for the breed, of one photo.")
+        Path | None, typer.Option("--map", help="PNG: what speaks for the breed, of one photo.", callback=file_to_write)
     ] = None,
     weights: Weights = None,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.options import file_to_write
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -23,7 +25,9 @@ def augment(
     photo: Annotated[
         Path | None, typer.Argument(help="A photo; without one, a drawing of the embedded sample.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("augment.png"),
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.", callback=file_to_write)] = Path(
+        "augment.png"
+    ),
     draws: Annotated[int, typer.Option("--draws", min=1, max=40, help="Draws of each pipeline.")] = 7,
     size: Annotated[int, typer.Option("--size", min=16, max=1024, help="Side of a square, pixels.")] = 160,
     backend: Annotated[str, typer.Option("--backend", help="albumentations or torchvision.")] = "albumentations",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.options import file_to_write
+
 if TYPE_CHECKING:
     from competition.data.layout import CompetitionData
     from competition.prediction.checker import SubmissionReport
@@ -154,7 +156,9 @@ def doctor(
     file: File,
     run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
     data: Data = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write a page with pictures there (HTML).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a page with pictures there (HTML).", callback=file_to_write)
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights: names its features.")] = None,
     ledger: LedgerFile = LEDGER,
     as_json: AsJson = False,
