@@ -76,7 +76,7 @@ def translate(error: Exception, doing: str) -> KaggleError:
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return KaggleError(f"cannot {doing}: the connection was cut", Kind.NETWORK)
     if isinstance(error, requests.exceptions.RequestException):
-        reason = one_line(_innermost(error), 160).split("): ", 1)[-1]  # urllib3 puts its objects in front
+        reason = re.split(r"[)>]: ", one_line(_innermost(error), 200), maxsplit=1)[-1]  # urllib3 puts objects in front
         return KaggleError(f"cannot {doing}: no connection to Kaggle ({reason})", _network_kind(error))
     if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
         return KaggleError(f"cannot {doing}: {one_line(error)}", Kind.REFUSED)
