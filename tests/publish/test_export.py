@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,9 @@ def code_of(path: Path) -> list[str]:
 def alone(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run code where the checkout is out of reach: without ``site``, an editable installation is not found."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOGBREED", "PYTHON"))}
-    environment |= {"PYTHONPATH": sysconfig.get_path("purelib"), "DOGBREED_SHORT": "1", "MPLBACKEND": "Agg"}
+    # Kaggle's image is read by an environment of the tests' own through a .pth file, which is not followed without site.
+    installed = os.pathsep.join(path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"})
+    environment |= {"PYTHONPATH": installed, "DOGBREED_SHORT": "1", "MPLBACKEND": "Agg"}
     environment |= {"HOME": str(folder), "DOGBREED_CACHE": str(folder / "cache"), "NO_ALBUMENTATIONS_UPDATE": "1"}
     command = [sys.executable, "-S", "-"]  # from standard input: a command line holds no half megabyte
     return subprocess.run(command, input=code, cwd=folder, env=environment, capture_output=True, text=True, check=False)
