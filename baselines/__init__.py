@@ -10,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from baselines.datasets import Dataset, list_datasets, load_dataset
-    from baselines.evaluate import evaluate_run
-    from baselines.fit_config import FitConfig
-    from baselines.fitting import fit
-    from baselines.records import FitResult
+    from baselines.contract.config import FitConfig
+    from baselines.data.datasets import Dataset, list_datasets, load_dataset
     from baselines.registry import ModelInfo, create_model, list_models
+    from baselines.training.evaluate import evaluate_run
+    from baselines.training.fit import fit
+    from baselines.training.run_folder import FitResult
 
 __all__ = [
     "Dataset",
@@ -31,16 +31,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Dataset": "datasets",
-    "FitConfig": "fit_config",
-    "FitResult": "records",
+    "Dataset": "data.datasets",
+    "FitConfig": "contract.config",
+    "FitResult": "training.run_folder",
     "ModelInfo": "registry",
     "create_model": "registry",
-    "evaluate_run": "evaluate",
-    "fit": "fitting",
-    "list_datasets": "datasets",
+    "evaluate_run": "training.evaluate",
+    "fit": "training.fit",
+    "list_datasets": "data.datasets",
     "list_models": "registry",
-    "load_dataset": "datasets",
+    "load_dataset": "data.datasets",
 }
 
 

@@ -1,6 +1,6 @@
 """``python -m baselines`` is the command ``baselines``; until ``main`` runs nothing slow is imported."""
 
-from competition.entry import run_app
+from competition.system.command_line import run_app
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.image_filters import apply_filter, as_picture, edges, kernel
+from baselines.specs.filters import apply_filter, as_picture, edges, kernel
 from competition.errors import PhotoError, UsageError, nearest
 
 USUAL = ("blur_wide", "gaussian", "sharpen", "edge", "laplacian", "sobel_x", "sobel_y", "emboss")
@@ -69,7 +69,7 @@ def write_sheet(photo: Path, out: Path, kernels: Sequence[str] = (), by: str = "
         UsageError: an unknown filter or framework, or a kernel that does not fit.
         PhotoError: the photo cannot be read.
     """
-    from competition.explain.figures import new_figure, save
+    from competition.pictures.figures import new_figure, save
 
     apply, image = engine(by), read_photo(photo, size)
     shown = [("photo", image[0]), ("edges (Sobel)", np.clip(edges(image)[0], 0, 1).repeat(3, axis=2))]

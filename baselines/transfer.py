@@ -19,14 +19,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from baselines.datasets import Dataset, Part
+from baselines.data.datasets import Dataset, Part
 from competition.console import progress, say
 from competition.errors import UsageError, nearest
 from competition.files import write_csv, write_json
-from competition.training.embed import pick_precision
-from competition.training.logistic import Problems, solve
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.models import BackboneRef, create_model, find_backbones, pick_device
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.training.backbones.create import BackboneRef, create_model, find_backbones, pick_device
+from competition.training.probe.embed import pick_precision
+from competition.training.probe.logistic import Problems, solve
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 

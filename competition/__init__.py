@@ -12,13 +12,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Predictions": "competition.types",
-    "load_data": "competition.data.layout",
+    "load_data": "competition.data.source.layout",
     "recipe": "competition.recipes",
     "run": "competition.pipeline",
     "predict": "competition.pipeline",
     "cross_validate": "competition.training.cross_validate",
-    "blend": "competition.prediction.ensemble",
-    "write_submission": "competition.prediction.submission",
+    "blend": "competition.prediction.blend.study",
+    "write_submission": "competition.prediction.submission.write",
 }
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
     from competition.pipeline import predict, run
-    from competition.prediction.ensemble import blend
-    from competition.prediction.submission import write_submission
+    from competition.prediction.blend.study import blend
+    from competition.prediction.submission.write import write_submission
     from competition.recipes import recipe
     from competition.training.cross_validate import cross_validate
     from competition.types import Predictions

@@ -1,6 +1,6 @@
 """``python -m competition`` is the command ``dogbreed``; until ``main`` runs nothing slow is imported."""
 
-from competition.entry import run_app
+from competition.system.command_line import run_app
 
 
 def main() -> None:

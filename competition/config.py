@@ -165,7 +165,7 @@ class ProbeConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
-    """Fine-tuning of one backbone (or training it from scratch) with ``competition.training.learner``.
+    """Fine-tuning of one backbone (or training it from scratch) with ``competition.training.finetune.fold_job``.
 
     Attributes:
         backbone: timm name or the name of a folder of weights.

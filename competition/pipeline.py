@@ -17,24 +17,24 @@ import numpy as np
 from competition import recipes
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import duration, say, warn
-from competition.data.arrange import arranged
-from competition.data.audit import audit
-from competition.data.decode import read_photo
-from competition.data.labels import read_csv
-from competition.data.layout import CompetitionData, Photo, load_data
-from competition.data.names import require_text
-from competition.data.sample import draw_sample
+from competition.data.audit.audit import audit
+from competition.data.photos.decode import read_photo
+from competition.data.sample.competition import draw_sample
+from competition.data.source.arrange import arranged
+from competition.data.source.labels import read_csv
+from competition.data.source.layout import CompetitionData, Photo, load_data
+from competition.data.source.names import require_text
 from competition.environment import cache_folder
 from competition.errors import DataError, ResumeError
 from competition.files import digest_of, digest_of_file, read_json, require_writable, text_of_cell
-from competition.prediction.checker import SubmissionReport
-from competition.prediction.submission import check_template, write_submission
-from competition.prediction.tta_run import adopt_merge, merge_stored
+from competition.prediction.submission.check import SubmissionReport
+from competition.prediction.submission.write import check_template, write_submission
+from competition.prediction.views.merge_run import adopt_merge, merge_stored
+from competition.record.run_dir import RunDir
+from competition.training.backbones.create import device_here, local_folders
 from competition.training.cross_validate import check_start, fit_run, mean_of_folds, open_run
 from competition.training.forecast import announce, settle
-from competition.training.models import device_here, local_folders
-from competition.training.prepare import Prepared, timed
-from competition.training.tracking import RunDir
+from competition.training.run.prepare import Prepared, timed
 from competition.types import CVResult, Predictions
 
 _ENGINES = {kind.__name__: kind for kind in (ProbeConfig, TrainConfig)}
@@ -107,7 +107,7 @@ def _has_more_views(config: Config) -> bool:
 
 
 def _audit_page(run: RunDir, prepared: Prepared) -> None:
-    from competition.explain.audit_page import write_audit_page
+    from competition.report.audit_page import write_audit_page
 
     page = run / "audit.html"
     key = digest_of_file(run / "audit.json")
@@ -135,7 +135,7 @@ def _sample_digest(data: CompetitionData) -> str:
 
 
 def _report(run: RunDir, prepared: Prepared, config: Config, weights: Path | str | None) -> Path:
-    from competition.explain.report import write_run_report
+    from competition.report.run.write import write_run_report
 
     page = run / "report" / "index.html"
     key = digest_of([run.manifest.get("fitted"), digest_of_file(run / "metrics.json"), digest_of_file(run / "oof.npz")])
@@ -152,9 +152,9 @@ def _features(
     """Features of the first block, where the run computed them: the report shows each photo's nearest neighbours."""
     if not isinstance(config, ProbeConfig):
         return None
-    from competition.training.embed import embed
-    from competition.training.models import find_backbones
-    from competition.training.probe_run import probe_blocks
+    from competition.training.backbones.create import find_backbones
+    from competition.training.probe.embed import embed
+    from competition.training.probe.run import probe_blocks
 
     block = probe_blocks(find_backbones(config.backbones, weights), config.views)[0]
     return prepared.usable.train_ids, embed(prepared.usable.train, [block], config)[block.name]
@@ -289,13 +289,13 @@ def _check_weights(run: RunDir, config: Config, weights: Path | str | None) -> N
         ResumeError: they are not, or the run holds no trained fold.
     """
     if isinstance(config, ProbeConfig):
-        from competition.training.probe_run import backbones_of, read_heads
+        from competition.training.probe.run import backbones_of, read_heads
 
         stored = read_json(run / "probe.json")
         backbones_of(run, stored, weights)
         read_heads(run, stored)
     elif isinstance(config, TrainConfig):
-        from competition.training.fold_models import backbone_of, trained_folds
+        from competition.training.finetune.predict_run import backbone_of, trained_folds
 
         trained_folds(run)
         backbone_of(run, config, weights)
@@ -325,11 +325,11 @@ def _predict_folds(
     run: RunDir, config: Config, photos: Sequence[Photo], weights: Path | str | None
 ) -> tuple[Predictions, ...]:
     if isinstance(config, ProbeConfig):
-        from competition.training.probe_run import predict_photos
+        from competition.training.probe.run import predict_photos
 
         return predict_photos(run, config, photos, weights)
-    from competition.training.fold_models import predict_by_view
-    from competition.training.fold_models import predict_photos as predict_with_networks
+    from competition.training.finetune.predict_run import predict_by_view
+    from competition.training.finetune.predict_run import predict_photos as predict_with_networks
 
     if not (isinstance(config, TrainConfig) and _has_more_views(config) and (run / "tta.json").is_file()):
         return predict_with_networks(run, config, photos, weights)

@@ -14,10 +14,10 @@
 # %%
 import pandas as pd
 
-from baselines import chapter
-from baselines.autoencoder_study import compare_autoencoders
-from baselines.gan import GanConfig, fit_gan
-from baselines.reconstruct import ReconstructConfig
+from baselines.generative.autoencoder import ReconstructConfig
+from baselines.generative.autoencoder_study import compare_autoencoders
+from baselines.generative.gan import GanConfig, fit_gan
+from baselines.notebook import study as chapter
 
 FRAMEWORK = "pytorch"
 chapter.begin(FRAMEWORK)

@@ -17,8 +17,8 @@
 import dataclasses
 
 from competition import blend, cross_validate, recipe, write_submission
-from competition.explain import chapter
-from competition.notebook import pick
+from competition.notebook import dogs as chapter
+from competition.notebook.display import pick
 from competition.publish.in_kernel import delivered
 
 data, weights = chapter.dogs(most_breeds=8, most_photos=24, like="terrier")

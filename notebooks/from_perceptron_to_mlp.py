@@ -14,11 +14,12 @@
 import numpy as np
 import pandas as pd
 
-from baselines import chapter, fit
+from baselines import fit
+from baselines.notebook import study as chapter
 from baselines.numpy_nets.gradient_check import check_all
 from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.regression import Perceptron
-from baselines.tabular import Encoder, clean, embedded_table, split_rows, walk
+from baselines.numpy_nets.tabular import Encoder, clean, embedded_table, split_rows, walk
 
 chapter.begin("numpy")
 

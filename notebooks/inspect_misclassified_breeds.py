@@ -14,9 +14,9 @@
 import dataclasses
 
 from competition import cross_validate, recipe
-from competition.explain import chapter
-from competition.explain.run_backend import open_backend
-from competition.notebook import pick
+from competition.explain.networks.open_run import open_backend
+from competition.notebook import dogs as chapter
+from competition.notebook.display import pick
 
 data, weights = chapter.dogs(most_breeds=12, most_photos=24, like="terrier")
 

@@ -11,7 +11,8 @@
 # %% part="install"
 
 # %% tags=["parameters"]
-from baselines import chapter, create_model, fit
+from baselines import create_model, fit
+from baselines.notebook import study as chapter
 
 FRAMEWORK = "pytorch"
 chapter.begin(FRAMEWORK)
@@ -92,7 +93,7 @@ chapter.figures(result)
 # %% part="study"
 
 # %%
-from baselines.experiments import Study
+from baselines.studies.study import Study
 
 study = Study(
     "lenet-choices",

@@ -15,13 +15,13 @@ import dataclasses
 
 import numpy as np
 
-from baselines import chapter as pictures
+from baselines.notebook import study as pictures
 from competition import cross_validate, recipe
-from competition.data.images import read_photo
-from competition.explain import chapter
-from competition.explain.backend import square_input
-from competition.explain.run_backend import open_backend
-from competition.notebook import pick, show, tell
+from competition.data.photos.views import read_photo
+from competition.explain.networks.open_run import open_backend
+from competition.explain.networks.protocol import square_input
+from competition.notebook import dogs as chapter
+from competition.notebook.display import pick, show, tell
 
 data, weights = chapter.dogs(most_breeds=6, most_photos=16)
 
@@ -101,8 +101,8 @@ show(
 # %%
 from pathlib import Path
 
-from competition.explain.dream import DreamConfig
-from competition.explain.verbs import dream_on, output_to
+from competition.explain.inside.dream import DreamConfig
+from competition.explain.show.verbs import dream_on, output_to
 
 layer = depths[-2].name
 with output_to(Path("runs/dream")) as output:

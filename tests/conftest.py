@@ -48,7 +48,7 @@ def needs_optuna() -> None:
 @pytest.fixture
 def no_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if Optuna were not installed."""
-    monkeypatch.delitem(sys.modules, "baselines.experiments_optuna", raising=False)
+    monkeypatch.delitem(sys.modules, "baselines.studies.search_optuna", raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
 
 

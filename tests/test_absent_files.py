@@ -15,8 +15,8 @@ import pytest
 from baselines.cli import app as baselines
 from competition import pipeline
 from competition.cli import app as dogbreed
-from competition.data.sample import draw_sample
-from competition.entry import run_app
+from competition.data.sample.competition import draw_sample
+from competition.system.command_line import run_app
 from tests.test_pipeline import CONFIG
 from tests.training.conftest import save_local_dir
 

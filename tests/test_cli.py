@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from competition.console import Ticker
-from competition.entry import run_app
+from competition.system.command_line import run_app
 
 MAIN = "from competition.cli import main; main()"
 

@@ -12,7 +12,7 @@ import pytest
 
 from competition.console import shown
 
-RUN = "import sys\nfrom competition.entry import run_app\n"
+RUN = "import sys\nfrom competition.system.command_line import run_app\n"
 TEXT = "caf\u00e9 \u2014 \u2603 \u00b1 \udce9"
 # A bar, a note, a result, an error: everything that a command shows, with letters that few terminals have.
 SHOWING = f"""

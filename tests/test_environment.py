@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baselines.dataset_sources import find_or_download
-from competition.data.layout import load_data
+from baselines.data.sources import find_or_download
+from competition.data.source.layout import load_data
 from competition.environment import folders_below, is_competition, kaggle_inputs, mount_of
 from competition.errors import DataError
-from competition.publish.dry_run import _mounts as mounts
-from competition.publish.dry_run import attached, by_name
+from competition.publish.dry_run.dry_run import _mounts as mounts
+from competition.publish.dry_run.dry_run import attached, by_name
 from competition.publish.in_kernel import attached_run
-from competition.training.weight_files import local_files, named
+from competition.training.backbones.weight_files import local_files, named
 from tests.data.conftest import competition
 
 OLD_AND_NEW = ["dogs", "datasets/owner/dogs"]

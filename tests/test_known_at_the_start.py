@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from competition import pipeline
-from competition.data.layout import load_data
-from competition.data.sample import draw_sample
+from competition.data.sample.competition import draw_sample
+from competition.data.source.layout import load_data
 from competition.errors import DataError, KitError, StorageError, SubmissionError, UsageError, WeightsError
 from competition.files import require_writable
-from competition.prediction.ledger import Ledger
-from competition.prediction.submission import read_submission
+from competition.prediction.ledger.ledger import Ledger
+from competition.prediction.submission.write import read_submission
 from competition.training import cross_validate
 from competition.types import Predictions
 from tests.test_pipeline import CONFIG

@@ -17,8 +17,8 @@ import pytest
 
 from competition import pipeline
 from competition.config import ProbeConfig
-from competition.data.layout import load_data
-from competition.data.sample import draw_sample
+from competition.data.sample.competition import draw_sample
+from competition.data.source.layout import load_data
 from competition.errors import DataError, ResumeError
 from competition.types import Predictions
 from tests.training.conftest import save_local_dir

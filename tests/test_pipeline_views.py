@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from competition import pipeline
-from competition.prediction.tta_run import merge_run
-from competition.training.metrics import log_loss
-from competition.training.tracking import RunDir
+from competition.prediction.views.merge_run import merge_run
+from competition.record.metrics import log_loss
+from competition.record.run_dir import RunDir
 from competition.types import Predictions
 from tests.training.small_fold import small_config, small_data
 

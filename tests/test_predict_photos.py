@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from competition import pipeline
 from competition.cli import app
 from competition.config import ProbeConfig
-from competition.data.layout import load_data, load_photos
-from competition.data.sample import draw_sample
+from competition.data.sample.competition import draw_sample
+from competition.data.source.layout import load_data, load_photos
 from competition.errors import DataError, PhotoError, UsageError
-from competition.explain.best_breeds import best_lines
-from competition.prediction.ledger import Ledger
-from competition.prediction.records import record_submission
-from competition.training.tracking import tensorboard
+from competition.explain.show.best_breeds import best_lines
+from competition.prediction.ledger.ledger import Ledger
+from competition.prediction.ledger.record_submission import record_submission
+from competition.record.run_dir import tensorboard
 from competition.types import Predictions
 from tests.training.conftest import save_local_dir
 

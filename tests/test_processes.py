@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from competition import processes
-from competition.data import workers
 from competition.errors import KitError, PhotoError, UsageError
-from competition.training.interrupt import Interrupt
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.system import processes, workers
+from competition.training.engine.interrupt import Interrupt
 
 METHODS = multiprocessing.get_all_start_methods()
 
@@ -28,7 +27,7 @@ import math, multiprocessing, os, sys
 multiprocessing.set_start_method(sys.argv[1])
 with open(sys.argv[2], "a", encoding="utf-8") as stream:
     stream.write("started\\n")
-from competition.data.workers import map_in_order
+from competition.system.workers import map_in_order
 print(list(map_in_order(math.isqrt, range(40), 2, chunk=10)))
 """
 
@@ -37,7 +36,7 @@ import multiprocessing, sys
 multiprocessing.set_start_method(sys.argv[1])
 import numpy as np, torch
 torch.set_num_threads(1)
-from competition.training.loader import StepSampler, TrainPhotos, train_loader
+from competition.training.photos.loader import StepSampler, TrainPhotos, train_loader
 photos = {str(k): np.full((40, 40, 3), k, np.uint8) for k in range(4)}
 dataset = TrainPhotos(photos, list(photos), np.arange(4), 0, "none", "torchvision")
 sampler = StepSampler(4, 2, 1, 0)
@@ -74,7 +73,7 @@ def test_a_script_that_its_own_worker_runs_again_is_told_of_the_guard(tmp_path: 
     text = (
         "import multiprocessing, pathlib, sys\n"
         "from competition.errors import UsageError\n"
-        "from competition.training.tracking import RunDir\n"
+        "from competition.record.run_dir import RunDir\n"
         "try:\n"
         "    with RunDir(pathlib.Path(sys.argv[1])).claimed():\n"
         "        worker = multiprocessing.get_context('spawn').Process(target=print)\n"

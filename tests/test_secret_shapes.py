@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.console import console, say, warn
-from competition.entry import run_app
 from competition.errors import StorageError
 from competition.secret_shapes import command_line, redacted, without_secrets
-from competition.training.sweep import database, unusable
+from competition.system.command_line import run_app
+from competition.training.sweep.study import database, unusable
 from tests import pretend_database
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,11 +113,11 @@ def start(main, arguments):  # several commands in one process: importing is wha
 """
 DOGBREED = """
 from pathlib import Path
-import competition.data.layout
+import competition.data.source.layout
 from competition.cli import main
 from tests.training.small_fold import small_data
 data = small_data(Path("photos"), count=36)
-competition.data.layout.load_data = lambda where=None: data
+competition.data.source.layout.load_data = lambda where=None: data
 small = ["n_folds=3", "epochs=1", "image_size=32", "workers=0", "cache=false", "device=cpu"]
 vary = ["--trials", "1", "--vary", "augment=light,medium", *(part for text in small for part in ("--set", text))]
 start(main, ["dogbreed", "sweep", "smoke", "--run-dir", "run", *vary])

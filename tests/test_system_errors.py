@@ -123,7 +123,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from competition.data.sample import draw_sample
+    from competition.data.sample.competition import draw_sample
 
     return draw_sample(tmp_path_factory.mktemp("drawn") / "sample", breeds=3, train_per_breed=4, test_per_breed=1)
 
@@ -148,7 +148,7 @@ def _told(name: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     """The last line of standard error of a command that must fail."""
     from baselines.cli import app as baselines
     from competition.cli import app as dogbreed
-    from competition.entry import run_app
+    from competition.system.command_line import run_app
 
     app: Callable[..., object] = {"dogbreed": dogbreed, "baselines": baselines}[name]
     with pytest.raises(SystemExit) as stop:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from baselines.cli import explain, show, studies, train, transfer
-from competition.entry import run_app, set_debug
+from competition.system.command_line import run_app, set_debug
 
 app = typer.Typer(
     name="baselines",

@@ -39,10 +39,10 @@ def explain(
     device: Device = "auto",
 ) -> None:
     """Show what in images speaks for a class, or for one class rather than another."""
-    from baselines.explain_images import read_images
-    from baselines.explained import open_backend
-    from competition.explain.explain_photos import explain_images, method_names
-    from competition.explain.verbs import output_to
+    from baselines.explain.images import read_images
+    from baselines.explain.open_run import open_backend
+    from competition.explain.show.explain_photos import explain_images, method_names
+    from competition.explain.show.verbs import output_to
 
     methods = method_names(method or [], layer)
     backend = open_backend(run, device=device)
@@ -82,8 +82,8 @@ def ascent(
     device: Device = "auto",
 ) -> None:
     """Paint, from noise, what a class or a filter answers to most; with --photo, dream on a photo."""
-    from baselines.explained import open_backend
-    from competition.explain.verbs import Brush, output_to, paint_or_dream
+    from baselines.explain.open_run import open_backend
+    from competition.explain.show.verbs import Brush, output_to, paint_or_dream
 
     brush = Brush(steps, size, octaves, space, jitter, variation, seed)
     what = {"target": target, "versus": versus, "layer": layer, "channels": channel or (), "neuron": neuron}
@@ -103,8 +103,8 @@ def filters(
     device: Device = "auto",
 ) -> None:
     """Draw the filters of a layer; without --layer, of the first convolution."""
-    from baselines.explained import open_backend
-    from competition.explain.verbs import output_to, show_filters
+    from baselines.explain.open_run import open_backend
+    from competition.explain.show.verbs import output_to, show_filters
 
     backend = open_backend(run, device=device)
     with output_to(out, board) as output:
@@ -123,9 +123,9 @@ def activations(
     device: Device = "auto",
 ) -> None:
     """Draw every channel of a layer for an image; without --layer, of the last one that is a map."""
-    from baselines.explain_images import read_images
-    from baselines.explained import open_backend
-    from competition.explain.verbs import output_to, show_activations
+    from baselines.explain.images import read_images
+    from baselines.explain.open_run import open_backend
+    from competition.explain.show.verbs import output_to, show_activations
 
     backend = open_backend(run, device=device)
     (shown,), (name,) = read_images(backend, run, [image], data)
@@ -147,9 +147,9 @@ def embedding(
     device: Device = "auto",
 ) -> None:
     """Map images of the run's data set by the network's features, as points and as images."""
-    from baselines.explain_images import map_dataset
-    from baselines.explained import open_backend
-    from competition.explain.verbs import output_to
+    from baselines.explain.images import map_dataset
+    from baselines.explain.open_run import open_backend
+    from competition.explain.show.verbs import output_to
 
     backend = open_backend(run, device=device)
     with output_to(out, board) as output:

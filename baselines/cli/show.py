@@ -13,7 +13,7 @@ def list_known(
     pattern: Annotated[str, typer.Argument(help="Only models of this shape: 'vgg*'.")] = "*",
 ) -> None:
     """List the models and the data sets."""
-    from baselines.datasets import list_datasets
+    from baselines.data.datasets import list_datasets
     from baselines.registry import MODELS, list_models
 
     names = list_models(pattern)

@@ -46,8 +46,8 @@ def sweep(
     if not name:
         _list_studies()
         return
-    from baselines.experiments_report import table_of
-    from baselines.experiments_run import run_study
+    from baselines.studies.report import table_of
+    from baselines.studies.run import run_study
 
     changes = {"framework": framework, "dataset": dataset, "train_images": train_images, "model": model}
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
@@ -59,7 +59,7 @@ def sweep(
 
 
 def _list_studies() -> None:
-    from baselines.studies import STUDIES
+    from baselines.studies.catalogue import STUDIES
 
     width = max(map(len, STUDIES))
     for name, study in STUDIES.items():
@@ -70,10 +70,10 @@ def _list_studies() -> None:
 
 def _study(name: str, given: dict[str, Any], vary: list[str], trials: int | None, settings: list[str]) -> Any:
     """The study that the options describe."""
-    from baselines.experiments import Study, parse_settings, parse_vary
-    from baselines.studies import STUDIES, find_study
+    from baselines.studies.catalogue import STUDIES, find_study
+    from baselines.studies.study import Study, parse_settings, parse_vary
     from competition.errors import UsageError
-    from competition.training.sweep_space import Choice
+    from competition.training.sweep.space import Choice
 
     model = given.get("model") or (STUDIES[name].model if name in STUDIES else "lenet5")
     fixed = parse_settings(settings, model)
@@ -118,9 +118,9 @@ def autoencoder(
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Default: runs/autoencoder/...")] = None,
 ) -> None:
     """Train an autoencoder, plain or denoising, and draw what it gives back; or compare dense with convolutional."""
-    from baselines.autoencoder_study import compare_autoencoders, draw_run
-    from baselines.datasets import load_dataset
-    from baselines.reconstruct import ReconstructConfig, fit_autoencoder
+    from baselines.data.datasets import load_dataset
+    from baselines.generative.autoencoder import ReconstructConfig, fit_autoencoder
+    from baselines.generative.autoencoder_study import compare_autoencoders, draw_run
 
     levels = noise or ([0.0] if kind != "compare" else [0.0, 0.1, 0.3, 0.5])
     config = ReconstructConfig(epochs=epochs or (40 if dataset == "digits" else 5)).override(settings or ())
@@ -149,8 +149,8 @@ def gan(
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Default: runs/gan/FRAMEWORK-DATASET.")] = None,
 ) -> None:
     """Train a DCGAN; grids of samples over time, a film strip of the same noise, losses, and a warning of collapse."""
-    from baselines.datasets import load_dataset
-    from baselines.gan import GanConfig, fit_gan
+    from baselines.data.datasets import load_dataset
+    from baselines.generative.gan import GanConfig, fit_gan
 
     config = GanConfig(epochs=epochs or (60 if dataset == "digits" else 10)).override(settings or ())
     loaded = load_dataset(dataset, data, image_size=_side(dataset, image_size))
@@ -198,10 +198,10 @@ def numpy_train(
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Default: a new one in runs/baselines.")] = None,
 ) -> None:
     """Train a multi-layer perceptron in NumPy; the records are those of every baseline."""
-    from baselines.datasets import load_dataset
-    from baselines.fit_config import FitConfig
-    from baselines.fitting import fit
+    from baselines.contract.config import FitConfig
+    from baselines.data.datasets import load_dataset
     from baselines.numpy_nets.mlp import MLP
+    from baselines.training.fit import fit
 
     config = FitConfig(epochs=epochs, optimiser="adam").override(settings or ())
     loaded = load_dataset(dataset, data)
@@ -243,7 +243,7 @@ def numpy_table(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many splits.")] = 5,
 ) -> None:
     """Walk from the perceptron to the multi-layer perceptron on a table: clean, encode, normalise, compare."""
-    from baselines.tabular import clean, embedded_table, read_table, walk
+    from baselines.numpy_nets.tabular import clean, embedded_table, read_table, walk
 
     frame = read_table(csv) if csv else embedded_table()
     for note in clean(frame, target).notes:

@@ -13,7 +13,7 @@ from baselines.cli.arguments import AsJson, DataFolder, Device, Framework, Image
 from competition.cli.options import file_to_write
 
 if TYPE_CHECKING:
-    from baselines.datasets import Dataset
+    from baselines.data.datasets import Dataset
 
 # The embedded digits are 8 px: this is what the smallest networks take.
 _DIGITS_SIDE = 28
@@ -43,10 +43,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a network from scratch; the same command continues it. No arguments: LeNet-5 on scikit-learn's digits."""
-    from baselines.fit_config import FitConfig
-    from baselines.fitting import fit
-    from baselines.records import RUNS
+    from baselines.contract.config import FitConfig
     from baselines.registry import find_framework
+    from baselines.training.fit import fit
+    from baselines.training.run_folder import RUNS
 
     chosen = find_framework(framework)
     wanted = epochs if epochs is not None else _DIGITS_EPOCHS if dataset == "digits" else 10
@@ -64,7 +64,7 @@ def train(
 
 def _load(model: str, dataset: str, folder: Path | None, image_size: int | None) -> Dataset:
     """The data set; the digits are enlarged to what the model takes."""
-    from baselines.datasets import load_dataset
+    from baselines.data.datasets import load_dataset
     from baselines.registry import find_entry
 
     entry = find_entry(model)
@@ -75,8 +75,8 @@ def _load(model: str, dataset: str, folder: Path | None, image_size: int | None)
 
 def _make(model: str, framework: str, data: Dataset, seed: int, options: Mapping[str, Any]) -> Any:
     """The network for a data set, its first weights drawn by the seed."""
-    from baselines.adapter import seed_framework
     from baselines.registry import create_model
+    from baselines.training.frameworks import seed_framework
 
     seed_framework(framework, seed)
     return create_model(model, framework, data.num_classes, data.in_channels, data.image_size, **options)
@@ -92,7 +92,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a trained network on the test images again: loss, accuracy, and every class."""
-    from baselines.evaluate import evaluate_run, load_for
+    from baselines.training.evaluate import evaluate_run, load_for
 
     found = evaluate_run(run, load_for(run, dataset, data), device=device)
     if as_json:
@@ -121,6 +121,6 @@ def compare(
     ),
 ) -> None:
     """Write a page that compares trained networks: curves, accuracy, cost, confusion, worst classes, samples."""
-    from baselines.compare import write_comparison
+    from baselines.compare.page import write_comparison
 
     print(write_comparison(runs, out))

@@ -27,7 +27,7 @@ def transfer(
     device: Device = "auto",
 ) -> None:
     """Frozen features of a network made for colour photos, then logistic regression: each way to feed grey images."""
-    from baselines.datasets import load_dataset
+    from baselines.data.datasets import load_dataset
     from baselines.transfer import table_of, transfer
 
     loaded = load_dataset(dataset, where=data)

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from baselines.image_filters import require_room
+from baselines.specs.filters import require_room
 
 
 @keras.saving.register_keras_serializable(package="baselines")
 class FixedFilter2D(keras.layers.Layer):
-    """One kernel on every channel by itself, borders mirrored: ``baselines.image_filters.apply_filter`` as a layer.
+    """One kernel on every channel by itself, borders mirrored: ``baselines.specs.filters.apply_filter`` as a layer.
 
     Args:
         kernel: (side, side).

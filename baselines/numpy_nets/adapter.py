@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.adapter import EpochHook, Outcome, peak_process_mb
-from baselines.batches import TrainBatches
-from baselines.datasets import Dataset
-from baselines.fit_config import FitConfig
+from baselines.contract.batches import TrainBatches
+from baselines.contract.config import FitConfig
+from baselines.contract.schedules import rate_at
+from baselines.data.datasets import Dataset
 from baselines.numpy_nets.losses import cross_entropy
 from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.optimisers import SGD, create_optimiser
-from baselines.schedules import rate_at
+from baselines.training.frameworks import EpochHook, Outcome, peak_process_mb
 from competition.console import duration, progress, say
 from competition.errors import ResumeError, TrainingError, UsageError
 from competition.files import digest_of, read_arrays, write_arrays
-from competition.training.tracking import History, RunDir, tensorboard
+from competition.record.run_dir import History, RunDir, tensorboard
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,7 +45,7 @@ def fit_numpy(
     callbacks: Sequence[Any] = (),
     epoch_hooks: Sequence[EpochHook] = (),
 ) -> Outcome:
-    """Train an MLP, or go on with it at the epoch it was interrupted in; see ``baselines.adapter.Fit``.
+    """Train an MLP, or go on with it at the epoch it was interrupted in; see ``baselines.training.frameworks.Fit``.
 
     Args:
         model: as many inputs as an image has values, as many outputs as there are classes; loss ``cross_entropy``.
@@ -167,7 +167,7 @@ class _Training:
 
     def close(self, row: dict[str, Any], writer: SummaryWriter, hooks: Sequence[EpochHook]) -> None:
         """Keep the best weights, write the records, decide whether to go on."""
-        from competition.training.board import log_epoch
+        from competition.record.board import log_epoch
 
         state = self.state
         score = row["valid_loss"] if self.config.monitor == "valid_loss" else -row["valid_accuracy"]

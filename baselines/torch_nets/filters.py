@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.image_filters import require_room
+from baselines.specs.filters import require_room
 
 
 class FixedFilter2d(nn.Module):
-    """One kernel on every channel by itself, borders mirrored: ``baselines.image_filters.apply_filter`` as a layer.
+    """One kernel on every channel by itself, borders mirrored: ``baselines.specs.filters.apply_filter`` as a layer.
 
     Attributes:
         weight: (channels, 1, side, side), a buffer: no optimiser sees it.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from competition.cli import bench, blend, data, explain, kaggle, kernel, notebook, report, run, show, submission, train
-from competition.entry import run_app, set_debug
+from competition.system.command_line import run_app, set_debug
 
 app = typer.Typer(
     name="dogbreed",

@@ -10,7 +10,7 @@ import typer
 from competition.cli.submission import LEDGER, print_report, record
 
 if TYPE_CHECKING:
-    from competition.prediction.ensemble import BlendStudy
+    from competition.prediction.blend.study import BlendStudy
 
 
 def blend(
@@ -27,9 +27,9 @@ def blend(
 ) -> None:
     """Blend runs: each way to combine them is scored by nested CV, the simplest that ties with the best is taken."""
     from competition.console import say
-    from competition.data.layout import load_data
-    from competition.prediction.blend_run import blend_runs
-    from competition.prediction.ledger import Ledger
+    from competition.data.source.layout import load_data
+    from competition.prediction.blend.run import blend_runs
+    from competition.prediction.ledger.ledger import Ledger
 
     Ledger(ledger).require_usable()
     competition = load_data(data, like=runs[0])
@@ -44,7 +44,7 @@ def blend(
 
 def print_study(found: BlendStudy) -> None:
     """Print members, methods and the curve as tables, and what was taken and why."""
-    from competition.prediction.blend_text import study_lines
+    from competition.prediction.blend.text import study_lines
 
     for line in study_lines(found):
         print(line)

@@ -30,9 +30,9 @@ def audit_command(
 ) -> None:
     """Find unreadable photos, duplicates, label conflicts and overlap of train and test."""
     from competition.console import duration
-    from competition.data.audit import audit
-    from competition.data.layout import load_data
-    from competition.explain.report import write_audit_page
+    from competition.data.audit.audit import audit
+    from competition.data.source.layout import load_data
+    from competition.report.run.write import write_audit_page
 
     photos = load_data(data)
     report = audit(photos, workers)
@@ -60,9 +60,9 @@ def folds_command(
     workers: WorkersOption = -1,
 ) -> None:
     """Make stratified folds in which duplicates stay together, or check those that are there."""
-    from competition.data import audit as auditing
+    from competition.data.audit import audit as auditing
     from competition.data.folds import folds_for
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
 
     photos = load_data(data)
     report = auditing.AuditReport.load(audit) if audit is not None else auditing.audit(photos, workers)
@@ -80,7 +80,7 @@ def sample_command(
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
 ) -> None:
     """Draw the embedded sample: a small competition of drawings, not photos, in Kaggle's layout."""
-    from competition.data.sample import draw_sample
+    from competition.data.sample.competition import draw_sample
 
     made = draw_sample(folder, seed)
     typer.echo(f"{made} holds drawings, not photos, in Kaggle's layout; try: dogbreed data audit --data {made}")

@@ -10,7 +10,7 @@ import typer
 from competition.cli.options import folder_to_write
 
 if TYPE_CHECKING:
-    from competition.explain.backend import Backend
+    from competition.explain.networks.protocol import Backend
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 Out = Annotated[
@@ -42,7 +42,7 @@ Weights = Annotated[Path | None, typer.Option("--weights", help="Folder of pretr
 
 
 def _open(run: Path, fold: int | None, backbone: str | None, weights: Path | None) -> Backend:
-    from competition.explain.run_backend import open_backend
+    from competition.explain.networks.open_run import open_backend
 
     return open_backend(run, fold=fold, backbone=backbone, weights=weights)
 
@@ -62,8 +62,8 @@ def explain(
     weights: Weights = None,
 ) -> None:
     """Show what in photos speaks for a breed, or for one breed rather than another."""
-    from competition.explain.explain_photos import explain_photos
-    from competition.explain.verbs import output_to
+    from competition.explain.show.explain_photos import explain_photos
+    from competition.explain.show.verbs import output_to
 
     backend = _open(run, fold, backbone, weights)
     with output_to(out, board) as output:
@@ -102,7 +102,7 @@ def ascent(
     weights: Weights = None,
 ) -> None:
     """Paint, from noise, what a breed or a filter answers to most; with --photo, dream on a photo."""
-    from competition.explain.verbs import Brush, output_to, paint_or_dream
+    from competition.explain.show.verbs import Brush, output_to, paint_or_dream
 
     brush = Brush(steps, size, octaves, space, jitter, variation, seed)
     what = {"target": target, "versus": versus, "layer": layer, "channels": channel or (), "neuron": neuron}
@@ -123,7 +123,7 @@ def filters(
     weights: Weights = None,
 ) -> None:
     """Draw the filters of a layer of a run's network; without --layer, of the first convolution."""
-    from competition.explain.verbs import output_to, show_filters
+    from competition.explain.show.verbs import output_to, show_filters
 
     backend = _open(run, fold, backbone, weights)
     with output_to(out, board) as output:
@@ -142,7 +142,7 @@ def activations(
     weights: Weights = None,
 ) -> None:
     """Draw every channel of a layer for a photo; without --layer, of the last one that is a map."""
-    from competition.explain.verbs import output_to, read_prepared, show_activations
+    from competition.explain.show.verbs import output_to, read_prepared, show_activations
 
     backend = _open(run, fold, backbone, weights)
     with output_to(out, board) as output:
@@ -167,8 +167,8 @@ def embedding(
 
     A probe run's features are read from the cache, unless --fold or --backbone names a network to compute them with.
     """
-    from competition.explain.photo_map import map_photos
-    from competition.explain.verbs import output_to
+    from competition.explain.show.photo_map import map_photos
+    from competition.explain.show.verbs import output_to
 
     with output_to(out, board) as output:
         for path in map_photos(

@@ -11,7 +11,7 @@ import typer
 from competition.environment import COMPETITION
 
 if TYPE_CHECKING:
-    from competition.data.layout import CompetitionData
+    from competition.data.source.layout import CompetitionData
 
 LEDGER = Path("submissions/ledger.csv")
 Competition = Annotated[str, typer.Option("--competition", help="The competition's slug.")]
@@ -29,8 +29,8 @@ def download(
     force: Annotated[bool, typer.Option("--force", help="Download although the archive is there.")] = False,
 ) -> None:
     """Download the competition's archive; an interrupted download is continued."""
-    from competition.publish.client import connect
-    from competition.publish.download import download_competition
+    from competition.publish.kaggle.client import connect
+    from competition.publish.kaggle.download import download_competition
 
     done = download_competition(connect, out, competition, unpack=unpack, force=force)
     print(f"{done.archive}: {done.archive.stat().st_size / 1e6:,.1f} MB")
@@ -53,12 +53,12 @@ def submit(
 ) -> None:
     """Check a file, submit it, wait for its score, write the ledger. Spends one of the day's submissions."""
     from competition.cli.submission import record
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
     from competition.errors import UsageError
-    from competition.prediction.ledger import Ledger
-    from competition.prediction.template import Template, template_at
-    from competition.publish.client import connect
-    from competition.publish.submit import submit as submit_file
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.prediction.submission.template import Template, template_at
+    from competition.publish.kaggle.client import connect
+    from competition.publish.kaggle.submit import submit as submit_file
 
     source: CompetitionData | Template | Path
     if run is None:
@@ -91,10 +91,10 @@ def submissions(
     as_json: AsJson = False,
 ) -> None:
     """List the submissions on Kaggle with their scores, and how many are left today."""
-    from competition.prediction.ledger import Ledger
-    from competition.publish import standing
-    from competition.publish.client import connect
-    from competition.publish.submit import update_ledger
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.publish.kaggle import standing
+    from competition.publish.kaggle.client import connect
+    from competition.publish.kaggle.submit import update_ledger
 
     connection = connect()
     book, listed = Ledger(ledger), standing.submissions(connection, competition)
@@ -120,8 +120,8 @@ def leaderboard(
     """Show the top of the public leaderboard, and the place that your score takes on it."""
     import math
 
-    from competition.publish import standing
-    from competition.publish.client import connect
+    from competition.publish.kaggle import standing
+    from competition.publish.kaggle.client import connect
 
     connection = connect()
     board = standing.leaderboard(connection, competition)
@@ -143,8 +143,8 @@ def leaderboard(
 
 def quota(as_json: AsJson = False) -> None:
     """Show the GPU and TPU hours of this week."""
-    from competition.publish import standing
-    from competition.publish.client import connect
+    from competition.publish.kaggle import standing
+    from competition.publish.kaggle.client import connect
 
     found = standing.quota(connect())
     if as_json:

@@ -11,8 +11,8 @@ import typer
 from competition.cli import kernel_kaggle
 
 if TYPE_CHECKING:
-    from competition.publish.finding import Finding
-    from competition.publish.kernel_spec import KernelSpec
+    from competition.publish.build.spec import KernelSpec
+    from competition.publish.preflight.finding import Finding
 
 app = typer.Typer(help="Kaggle kernels: list, build, check, dry-run; push, status, fetch.", no_args_is_help=True)
 
@@ -27,7 +27,7 @@ ROOT = Path("kernels")
 @app.command("list")
 def list_command(kernels: Kernels = ROOT) -> None:
     """The kernels of this checkout, what they need and what they are."""
-    from competition.publish.kernel_spec import list_kernels
+    from competition.publish.build.spec import list_kernels
 
     specs = list_kernels(kernels)
     width = max(len(spec.slug) for spec in specs)
@@ -59,8 +59,8 @@ def build_command(
 ) -> None:
     """Write folders that can be pushed (and refresh the generated files that the repository keeps)."""
     from competition.errors import KitError
-    from competition.publish import kernels as making
-    from competition.publish.kernel_spec import OWNER
+    from competition.publish.build import kernels as making
+    from competition.publish.build.spec import OWNER
 
     if check:
         stale = making.stale(kernels)
@@ -89,8 +89,8 @@ def dataset_command(
     owner: Owner = "",
 ) -> None:
     """Make the private dataset for kernels without network: the kit's wheel, other wheels, weights."""
-    from competition.publish.kernel_spec import KAGGLE_PYTHON, OWNER
-    from competition.publish.wheels import build_dataset, weight_folders
+    from competition.publish.build.spec import KAGGLE_PYTHON, OWNER
+    from competition.publish.push.offline_dataset import build_dataset, weight_folders
 
     version = _version(python) if python else KAGGLE_PYTHON
     made = build_dataset(out, weight_folders(weights or ()), owner or OWNER, also=also or (), python=version)
@@ -116,10 +116,10 @@ def check_command(
 
     from competition.errors import UsageError
     from competition.files import temporary_folder
-    from competition.publish.images import find_image
-    from competition.publish.kernel_spec import OWNER
-    from competition.publish.kernels import build
-    from competition.publish.preflight import check_all, check_dataset, check_kernel
+    from competition.publish.build.kernels import build
+    from competition.publish.build.spec import OWNER
+    from competition.publish.images.image import find_image
+    from competition.publish.preflight.check import check_all, check_dataset, check_kernel
 
     there = find_image(image)
 
@@ -161,9 +161,9 @@ def dry_run_command(
 ) -> None:
     """Execute a built kernel as Kaggle would: a clean process without network and without this checkout."""
     from competition.environment import COMPETITION
-    from competition.publish.images import find_image
-    from competition.publish.kernel_spec import DATASET, find_kernel
-    from competition.publish.rehearsal import rehearse
+    from competition.publish.build.spec import DATASET, find_kernel
+    from competition.publish.dry_run.rehearsal import rehearse
+    from competition.publish.images.image import find_image
 
     inputs = {key: Path(text) for key, text in _pairs(given or (), "--input NAME=FOLDER").items()}
     inputs |= {key: path for key, path in ((COMPETITION, data), (DATASET, weights)) if path is not None}
@@ -185,7 +185,7 @@ def image_command(
     out: Annotated[Path | None, typer.Option("--out", help="The list to write; default NAME.toml.")] = None,
 ) -> None:
     """Images of Kaggle and Colab: list them, make one's environment (its Python is printed), or make a new list."""
-    from competition.publish import images
+    from competition.publish.images import image as images
 
     if not name:
         for known in map(images.find_image, images.image_names()):
@@ -193,12 +193,12 @@ def image_command(
             print(f"{known.name}: Python {known.python_text}, {images.told_versions(known.versions)}{lacks}")
         return
     if freeze is None:
-        from competition.publish.image_environment import environment_of
+        from competition.publish.images.environment import environment_of
 
         print(environment_of(images.find_image(name)))
         return
     from competition.files import write_text
-    from competition.publish.image_list import from_freeze, list_text
+    from competition.publish.images.freeze import from_freeze, list_text
 
     images.check_name(name)
     made, target = from_freeze(freeze, name, python), out or Path(f"{name}.toml")
@@ -211,14 +211,14 @@ kernel_kaggle.register(app)
 
 
 def _chosen(names: Sequence[str] | None, kernels: Path) -> tuple[KernelSpec, ...]:
-    from competition.publish.kernel_spec import find_kernel, list_kernels
+    from competition.publish.build.spec import find_kernel, list_kernels
 
     return tuple(find_kernel(name, kernels) for name in names) if names else list_kernels(kernels)
 
 
 def _require_clean(found: Iterable[tuple[Path, Finding]]) -> None:
     """Print findings; a blocking one ends the command with 1."""
-    from competition.publish.kaggle_errors import KernelError
+    from competition.publish.kaggle.errors import KernelError
 
     blocking = 0
     for folder, finding in found:

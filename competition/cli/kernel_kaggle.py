@@ -42,12 +42,12 @@ def push(
 
     Each step is recorded: the same command goes on where the last one stopped.
     """
-    from competition.data.layout import load_data
-    from competition.prediction.ledger import Ledger
-    from competition.publish.client import connect
-    from competition.publish.prepare import prepare
-    from competition.publish.push import PushPlan, push_kernel
-    from competition.publish.push import dry_run as rehearse
+    from competition.data.source.layout import load_data
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.publish.kaggle.client import connect
+    from competition.publish.push.prepare import prepare
+    from competition.publish.push.push import PushPlan, push_kernel
+    from competition.publish.push.push import dry_run as rehearse
 
     plan = PushPlan(
         home / Path(name).name,
@@ -75,8 +75,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how a kernel's latest session goes."""
-    from competition.publish import kernel_session
-    from competition.publish.client import connect
+    from competition.publish.kaggle.client import connect
+    from competition.publish.push import kernel_session
 
     connection = connect()
     name = kernel_session.KernelName.parse(kernel, connection.user)
@@ -94,8 +94,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="While it is being written.")] = False,
 ) -> None:
     """Show the log of a kernel's latest session."""
-    from competition.publish import kernel_session
-    from competition.publish.client import connect
+    from competition.publish.kaggle.client import connect
+    from competition.publish.push import kernel_session
 
     connection = connect()
     name = kernel_session.KernelName.parse(kernel, connection.user)
@@ -113,8 +113,8 @@ def fetch(
     partial: Annotated[bool, typer.Option("--partial", help="Although it did not end well.")] = False,
 ) -> None:
     """Fetch what a finished kernel left; names and digests are verified."""
-    from competition.publish import kernel_session, outputs
-    from competition.publish.client import connect
+    from competition.publish.kaggle.client import connect
+    from competition.publish.push import kernel_session, outputs
 
     connection = connect()
     name = kernel_session.KernelName.parse(kernel, connection.user)

@@ -23,7 +23,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a notebook with the kit inside: it runs in Colab or any Jupyter by upload alone."""
-    from competition.publish.export import export_notebook
+    from competition.publish.build.export import export_notebook
 
     path = export_notebook(name, out)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -20,12 +20,12 @@ def report(
     backbone: Annotated[str | None, typer.Option("--backbone", help="Whose maps, in a run with several.")] = None,
 ) -> None:
     """Write the report of a run: scores, confused breeds, top losses, suspected mislabels; opens from disk."""
-    from competition.data.layout import load_data
-    from competition.explain.report import write_run_report
-    from competition.explain.run_features import run_features
-    from competition.explain.run_maps import run_maps
+    from competition.data.source.layout import load_data
     from competition.pipeline import relabelled
-    from competition.training.tracking import RunDir
+    from competition.record.run_dir import RunDir
+    from competition.report.run.open_maps import run_maps
+    from competition.report.run.write import write_run_report
+    from competition.training.probe.cached_features import run_features
 
     folder = RunDir(run)
     _ = folder.config  # says in one line that this is no run, before the data are searched

@@ -11,7 +11,7 @@ from competition.cli.options import file_to_write
 from competition.cli.submission import LEDGER, record
 
 if TYPE_CHECKING:
-    from competition.data.layout import CompetitionData
+    from competition.data.source.layout import CompetitionData
 
 Data = Annotated[
     Path | None,
@@ -38,9 +38,9 @@ def run(
 ) -> None:
     """Audit, folds, fit, predict, submission, report. The same command continues or reads back."""
     from competition import pipeline, recipes
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
     from competition.errors import UsageError
-    from competition.prediction.ledger import Ledger
+    from competition.prediction.ledger.ledger import Ledger
 
     config = recipes.recipe(recipe, *(settings or []), *([f"device={device}"] if device else []))
     parts = [part.strip() for part in folds.split(",") if part.strip()]
@@ -75,7 +75,7 @@ def predict(
 ) -> None:
     """Predict photos that were not part of a run: one photo, several, or a folder or archive; labels not needed."""
     from competition import pipeline
-    from competition.data.layout import load_to_predict
+    from competition.data.source.layout import load_to_predict
     from competition.errors import UsageError
 
     pipeline.require_finished(run_dir)  # said before the photos are searched
@@ -95,14 +95,14 @@ def predict(
 def _print_best(run_dir: Path, loaded: CompetitionData, heat_map: Path | None, weights: Path | None) -> None:
     from competition import pipeline
     from competition.errors import UsageError
-    from competition.explain.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
+    from competition.explain.show.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
 
     if len(loaded.test) > MOST_PHOTOS:
         raise UsageError(f"{len(loaded.test):,} photos are too many to print: name a file with --out FILE.csv")
     predicted = pipeline.predict_photos(run_dir, loaded, weights=weights)
     print("\n".join(best_lines(predicted)))
     if heat_map is not None:
-        from competition.explain.run_backend import open_backend
+        from competition.explain.networks.open_run import open_backend
 
         backend = open_backend(run_dir, weights=weights)
         print(write_heat_map(backend, loaded.test[0].path, predicted, heat_map))

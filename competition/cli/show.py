@@ -37,7 +37,7 @@ def augment(
     from PIL import Image
 
     from competition.files import atomic_path
-    from competition.training.augment import draw_augment_sheet
+    from competition.training.photos.augment import draw_augment_sheet
 
     sheet = draw_augment_sheet(_photo_or_drawing(photo), draws=draws, size=size, backend=backend, seed=seed)
     with atomic_path(out) as temporary:
@@ -46,15 +46,15 @@ def augment(
 
 
 def _photo_or_drawing(photo: Path | None) -> np.ndarray:
-    from competition.data.images import read_photo
+    from competition.data.photos.views import read_photo
 
     if photo is not None:
         return read_photo(photo)
     import numpy as np
 
     from competition.console import say
-    from competition.data.breeds import BREEDS
-    from competition.data.sample import draw_dog
+    from competition.data.sample.breeds import BREEDS
+    from competition.data.sample.competition import draw_dog
 
     say("no photo given: this is a drawing of the embedded sample, not a photo")
     return draw_dog(BREEDS[0], np.random.default_rng(0), (320, 320)).image
@@ -66,9 +66,9 @@ def tta(
     data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
 ) -> None:
     """Show how a run's views are best merged, decided out of fold; the table is kept in RUN/tta.json."""
-    from competition.data.layout import load_data
-    from competition.prediction.tta_run import merge_run
-    from competition.training.tracking import RunDir
+    from competition.data.source.layout import load_data
+    from competition.prediction.views.merge_run import merge_run
+    from competition.record.run_dir import RunDir
 
     folder = RunDir(run)
     _ = folder.config  # says in one line that this is no run, before the data are searched

@@ -11,8 +11,8 @@ import typer
 from competition.cli.options import file_to_write
 
 if TYPE_CHECKING:
-    from competition.data.layout import CompetitionData
-    from competition.prediction.checker import SubmissionReport
+    from competition.data.source.layout import CompetitionData
+    from competition.prediction.submission.check import SubmissionReport
 
 app = typer.Typer(help="Check, examine and record submissions before one of the day's is spent.", no_args_is_help=True)
 
@@ -35,8 +35,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a file: exit 1 for what Kaggle would refuse; what others refuse or what costs score is a warning."""
-    from competition.prediction.checker import check_submission
-    from competition.prediction.template import template_at
+    from competition.prediction.submission.check import check_submission
+    from competition.prediction.submission.template import template_at
 
     report = check_submission(file, sample if sample is not None else template_at(data))
     report = report.strict() if strict else report
@@ -51,8 +51,8 @@ def check(
 @app.command("list")
 def list_(ledger: LedgerFile = LEDGER, as_json: AsJson = False) -> None:
     """Show the ledger: what was written, what it was expected to score, what it scored."""
-    from competition.prediction.ledger import Ledger
-    from competition.prediction.ledger_text import ledger_lines
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.prediction.ledger.text import ledger_lines
 
     entries = Ledger(ledger).entries()
     if as_json:
@@ -71,8 +71,8 @@ def score(
 ) -> None:
     """Write down what the leaderboard said."""
     from competition.errors import UsageError
-    from competition.prediction.ledger import Ledger
-    from competition.prediction.ledger_text import verdict
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.prediction.ledger.text import verdict
 
     if public is None and private is None:
         raise UsageError("give a score: dogbreed submission score FILE 0.123")
@@ -89,7 +89,7 @@ def record_(
     note: Annotated[str, typer.Option("--note", help="Anything worth remembering.")] = "",
 ) -> None:
     """Add a submission to the ledger."""
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
 
     record(file, run, load_data(data, like=run), ledger, note)
 
@@ -102,7 +102,7 @@ def grade(
 ) -> None:
     """Grade a file offline against known breeds; what another grader would refuse is a warning."""
     from competition.console import warn
-    from competition.prediction.grader import grade_with_report
+    from competition.prediction.submission.grade import grade_with_report
 
     value, report = grade_with_report(file, answers)
     for line in report.warnings:
@@ -118,8 +118,8 @@ def split(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
 ) -> None:
     """Make a competition whose answers are known: a tenth of the training photos become its test set."""
-    from competition.data.layout import load_data
-    from competition.prediction.split import split_competition
+    from competition.data.source.layout import load_data
+    from competition.prediction.submission.split import split_competition
 
     made = split_competition(load_data(data), out, share=share, seed=seed)
     print(f"{made.public}: {made.train:,} train and {made.test:,} test photos; answers in {made.answers}")
@@ -139,10 +139,10 @@ def print_report(report: SubmissionReport) -> None:
 def record(file: Path, run: Path, data: CompetitionData, ledger: Path, note: str = "") -> None:
     """Add the row and print it; a byte-identical earlier submission is pointed out."""
     from competition.console import say
-    from competition.explain.pages import is_drawing
-    from competition.prediction.ledger import Ledger
-    from competition.prediction.ledger_text import record_lines
-    from competition.prediction.records import record_submission
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.prediction.ledger.record_submission import record_submission
+    from competition.prediction.ledger.text import record_lines
+    from competition.report.html.pages import is_drawing
 
     if is_drawing(data):
         say("no row in the ledger: these photos are the embedded sample's drawings")
@@ -165,13 +165,13 @@ def doctor(
 ) -> None:
     """Examine a file: expected score, calibration, drift, odd rows, duplicates, earlier submissions."""
     from competition.console import say
-    from competition.data.layout import load_data
-    from competition.explain.doctor_page import write_doctor_page
-    from competition.prediction.doctor import examine
-    from competition.prediction.doctor_text import doctor_lines
-    from competition.prediction.ledger import Ledger
-    from competition.prediction.run_features import cached_features
-    from competition.training.tracking import RunDir
+    from competition.data.source.layout import load_data
+    from competition.prediction.doctor.examine import examine
+    from competition.prediction.doctor.text import doctor_lines
+    from competition.prediction.ledger.ledger import Ledger
+    from competition.record.run_dir import RunDir
+    from competition.report.doctor_page import write_doctor_page
+    from competition.training.probe.cached_features import cached_features
 
     competition = load_data(data, like=run)
     features = cached_features(RunDir(run), competition, weights)

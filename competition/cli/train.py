@@ -39,7 +39,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train one fold of a recipe (or some); the same command continues it. 'dogbreed run' does all folds and more."""
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
     from competition.training.cross_validate import cross_validate
 
     config = fine_tuning(recipe, settings, device, "train")
@@ -68,9 +68,9 @@ def sweep(
     settings: Settings = None,
 ) -> None:
     """Search a recipe's hyperparameters with Optuna on one fold; the same command continues the study."""
-    from competition.data.layout import load_data
-    from competition.training.one_fold import sweep_recipe
-    from competition.training.sweep_space import parse_space
+    from competition.data.source.layout import load_data
+    from competition.training.sweep.one_fold import sweep_recipe
+    from competition.training.sweep.space import parse_space
 
     config, space = fine_tuning(recipe, settings, device, "sweep"), parse_space(vary or ())
     folder = run_dir or Path("runs") / f"sweep-{recipe}"
@@ -100,11 +100,11 @@ def lr_find(
     settings: Settings = None,
 ) -> None:
     """Learning-rate range test: raise the rate batch by batch, plot the loss, suggest lr for the recipe."""
-    from competition.data.layout import load_data
-    from competition.training.lr_find import lr_find as find
-    from competition.training.lr_find import plot_rates
-    from competition.training.one_fold import open_fold
-    from competition.training.tracking import RunDir
+    from competition.data.source.layout import load_data
+    from competition.record.run_dir import RunDir
+    from competition.training.finetune.lr_find import lr_find as find
+    from competition.training.finetune.lr_find import plot_rates
+    from competition.training.sweep.one_fold import open_fold
 
     config = fine_tuning(recipe, settings, device, "lr-find")
     run = RunDir(run_dir or Path("runs") / f"lr-find-{recipe}")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from competition.errors import UsageError, nearest
-from competition.training.metrics import FLOOR, accuracy, log_softmax, per_photo_loss, reliability, softmax
-from competition.training.temperature import apply_temperature as apply_temperature
-from competition.training.temperature import fit_temperature as fit_temperature
-from competition.training.temperature import require_rows
+from competition.record.metrics import FLOOR, accuracy, log_softmax, per_photo_loss, reliability, softmax
+from competition.record.temperature import apply_temperature as apply_temperature
+from competition.record.temperature import fit_temperature as fit_temperature
+from competition.record.temperature import require_rows
 
 # Gaussian prior on per-breed scales and biases: with some 80 photos a breed, free ones would fit noise.
 PRIOR_SPREAD = 0.3

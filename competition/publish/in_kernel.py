@@ -13,10 +13,10 @@ from competition.console import say
 from competition.environment import folders_below, kaggle_root, on_kaggle
 from competition.errors import DataError, UsageError, nearest
 from competition.files import atomic_path, write_json
-from competition.publish.record import SUBMISSION, write_record
+from competition.publish.output_record import SUBMISSION, write_record
 
 if TYPE_CHECKING:
-    from competition.prediction.checker import SubmissionReport
+    from competition.prediction.submission.check import SubmissionReport
 
 SETTINGS = "DOGBREED_KERNEL_SETTINGS"
 KIT_DIGEST = "DOGBREED_KIT_DIGEST"

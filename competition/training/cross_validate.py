@@ -12,17 +12,17 @@ import torch
 
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import say
-from competition.data.arrange import arranged
-from competition.data.layout import CompetitionData
+from competition.data.source.arrange import arranged
+from competition.data.source.layout import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.models import create_model, find_backbones, imagenet_rows, spread_devices
-from competition.training.prepare import Prepared, prepare
-from competition.training.room import require_folds, require_room_for_features, require_room_for_networks
-from competition.training.run_files import read_run, write_run
-from competition.training.temperature import fit_temperature
-from competition.training.tracking import RunDir
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import RunDir
+from competition.record.temperature import fit_temperature
+from competition.training.backbones.create import create_model, find_backbones, imagenet_rows, spread_devices
+from competition.training.run.files import read_run, write_run
+from competition.training.run.memory_and_disk import require_folds, require_room_for_features, require_room_for_networks
+from competition.training.run.prepare import Prepared, prepare
 from competition.types import CVResult, FoldResult, Predictions
 
 IMAGENET_NOTE = (
@@ -127,11 +127,11 @@ def _check_models(data: CompetitionData, config: Config, weights: Path | str | N
 
     A network to be trained must take its head as well.
     """
-    from competition.training.probe import check_backbones
+    from competition.training.probe.linear_probe import check_backbones
 
     if isinstance(config, ProbeConfig):
-        from competition.training.learner import try_sizes
-        from competition.training.probe_run import probe_blocks
+        from competition.training.finetune.fold_job import try_sizes
+        from competition.training.probe.run import probe_blocks
 
         backbones = find_backbones(config.backbones, weights)
         check_backbones(backbones, data.classes, config)
@@ -142,7 +142,7 @@ def _check_models(data: CompetitionData, config: Config, weights: Path | str | N
                 try_sizes(create_model(ref, 0), sorted(sides), f"{ref.name} (views {', '.join(config.views)})", "views")
         require_room_for_features(data, blocks, config)
     elif isinstance(config, TrainConfig):
-        from competition.training.learner import choose_device, imagenet_head, put_head, try_sizes
+        from competition.training.finetune.fold_job import choose_device, imagenet_head, put_head, try_sizes
 
         (ref,) = find_backbones([config.backbone], weights)
         model = create_model(ref, len(data.classes), pretrained=config.pretrained, image_size=config.image_size)
@@ -150,7 +150,7 @@ def _check_models(data: CompetitionData, config: Config, weights: Path | str | N
         bytes_of = sum(value.numel() * value.element_size() for value in model.state_dict().values())
         require_room_for_networks(run, bytes_of, folds)
         if config.head_from == "probe":
-            from competition.training.probe_run import at_size_of, head_config
+            from competition.training.probe.run import at_size_of, head_config
 
             check_backbones(at_size_of(config, (ref,)), data.classes, head_config(config))
             put_head(model, (np.zeros((len(data.classes), ref.num_features)), np.zeros(len(data.classes))), ref)
@@ -203,7 +203,7 @@ def _probe(
     weights: Path | str | None,
     test: bool,
 ) -> tuple[CVResult, dict[str, Any]]:
-    from competition.training.probe_run import fit_probe, log_probe
+    from competition.training.probe.run import fit_probe, log_probe
 
     outcome = fit_probe(prepared, config, run, weights, test=test)
     log_probe(run, prepared, config, outcome, weights)
@@ -222,7 +222,7 @@ def _fine_tune(
 ) -> tuple[CVResult, dict[str, Any]]:
     heads: Sequence[Any] = [None] * config.n_folds
     if config.head_from == "probe":
-        from competition.training.probe_run import fit_heads
+        from competition.training.probe.run import fit_heads
 
         heads = fit_heads(prepared, config, run, weights)
     results = _fit_each(prepared, config, run, [(index, heads[index]) for index in chosen], weights, test)
@@ -239,8 +239,8 @@ def _fit_each(
     test: bool,
 ) -> list[FoldResult]:
     """Folds (with the start of their heads) one after the other, or side by side where there are several devices."""
-    from competition.training.distributed import fit_folds
-    from competition.training.learner import fit_fold
+    from competition.training.engine.processes import fit_folds
+    from competition.training.finetune.fold_job import fit_fold
 
     data, splits = prepared.usable, prepared.table.folds()
     devices = spread_devices(config.device)

@@ -18,16 +18,16 @@ import torch
 
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import duration, say
-from competition.data.decode import read_photo
-from competition.data.layout import CompetitionData, Photo
-from competition.data.workers import worker_count
+from competition.data.photos.decode import read_photo
+from competition.data.source.layout import CompetitionData, Photo
 from competition.errors import PhotoError
-from competition.training import estimate
-from competition.training.embed import Block, Rendering, _forward, _load, _Renderings, cached, pick_precision
-from competition.training.models import create_model, find_backbones, pick_device
-from competition.training.probe_run import at_size_of, head_config, probe_blocks
-from competition.training.reading import read_batches
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.system.workers import worker_count
+from competition.training.backbones.create import create_model, find_backbones, pick_device
+from competition.training.finetune import estimate
+from competition.training.photos.reading import read_batches
+from competition.training.probe.embed import Block, Rendering, _forward, _load, _Renderings, cached, pick_precision
+from competition.training.probe.run import at_size_of, head_config, probe_blocks
 from competition.types import CVResult
 
 LEAST_PHOTOS = 1000  # fewer are done before an estimate of them would be

@@ -1,4 +1,4 @@
 # %%
-from competition.notebook import took
+from competition.notebook.display import took
 
 took()

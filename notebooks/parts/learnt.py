@@ -1,5 +1,5 @@
 # %%
-from baselines.explained import open_backend
+from baselines.explain.open_run import open_backend
 
 backend = open_backend(result.run)
 chapter.show(chapter.first_filters(backend), "The filters of the first convolution.")

@@ -1,6 +1,6 @@
 # %%
-from baselines.experiments_report import table_of
-from baselines.experiments_run import run_study
+from baselines.studies.report import table_of
+from baselines.studies.run import run_study
 
 with chapter.quiet():
     report = run_study(study, f"runs/{study.name}-{FRAMEWORK}")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from baselines import load_dataset
-from baselines.datasets import Dataset, Part
-from baselines.image_quality import psnr, ssim
+from baselines.data.datasets import Dataset, Part
+from baselines.generative.autoencoder import ReconstructConfig, create_trainer, fit_autoencoder, with_noise
+from baselines.generative.image_quality import psnr, ssim
 from baselines.port import copy_weights, weights_of
-from baselines.reconstruct import ReconstructConfig, create_trainer, fit_autoencoder, with_noise
 from baselines.specs.autoencoder import AutoencoderSpec, smallest_side
 from competition.errors import ResumeError, UsageError
 

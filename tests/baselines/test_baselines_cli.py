@@ -53,7 +53,7 @@ def test_help_imports_no_framework() -> None:
 
 
 def test_the_list_names_every_model_and_data_set() -> None:
-    from baselines.datasets import list_datasets
+    from baselines.data.datasets import list_datasets
     from baselines.registry import MODELS
 
     lines = baselines("list").splitlines()

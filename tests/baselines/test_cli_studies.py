@@ -11,11 +11,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from baselines import load_dataset
-from baselines.autoencoder_study import compare_autoencoders, flattened
 from baselines.cli import app
 from baselines.filter_sheet import read_photo, write_sheet
-from baselines.galleries import tiled
-from baselines.reconstruct import ReconstructConfig
+from baselines.generative.autoencoder import ReconstructConfig
+from baselines.generative.autoencoder_study import compare_autoencoders, flattened
+from baselines.generative.galleries import tiled
 from competition.errors import KitError, PhotoError, UsageError
 
 
@@ -46,7 +46,7 @@ def test_studies_are_listed() -> None:
 
 
 def test_a_custom_study_is_compared(tmp_path, monkeypatch) -> None:
-    from baselines import evaluate
+    from baselines.training import evaluate
 
     monkeypatch.setattr(evaluate, "draw_run", lambda *arguments: None)
     place = tmp_path / "run"
@@ -116,7 +116,7 @@ def test_filters_draw_a_sheet(photo, tmp_path) -> None:
 
 
 def test_an_autoencoder_leaves_its_galleries(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("baselines.autoencoder_study._MAPPED", 120)
+    monkeypatch.setattr("baselines.generative.autoencoder_study._MAPPED", 120)
     text = run(
         "autoencoder", "dense", "--image-size", 12, "--epochs", 1, "--noise", 0.3, "--set", "train_limit=128",
         "--run-dir", tmp_path / "run",
@@ -129,7 +129,7 @@ def test_an_autoencoder_leaves_its_galleries(tmp_path, monkeypatch) -> None:
 
 
 def test_autoencoders_are_compared_and_read_back(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("baselines.autoencoder_study._MAPPED", 60)
+    monkeypatch.setattr("baselines.generative.autoencoder_study._MAPPED", 60)
     data = load_dataset("digits", image_size=12)
     config = ReconstructConfig(epochs=1, train_limit=64)
     table = compare_autoencoders(data, "pytorch", config, [0.0, 0.4], tmp_path, latent=4)

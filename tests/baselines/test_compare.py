@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.compare import _style, write_comparison
-from baselines.compared import (
+from baselines.compare.page import _style, write_comparison
+from baselines.compare.runs import (
     differing,
     groups_of,
     missed_by_all,
@@ -24,13 +24,13 @@ from baselines.compared import (
     telling_images,
     worst_classes,
 )
-from baselines.datasets import Dataset, load_dataset
-from baselines.evaluate import class_figures
-from baselines.fit_config import FitConfig
-from baselines.records import ModelCard, ids_of
+from baselines.contract.config import FitConfig
+from baselines.data.datasets import Dataset, load_dataset
+from baselines.training.evaluate import class_figures
+from baselines.training.run_folder import ModelCard, ids_of
 from competition.errors import DataError, ResumeError, UsageError
 from competition.files import write_json, write_npz
-from competition.training.tracking import History
+from competition.record.run_dir import History
 
 MakeRun = Callable[..., Path]
 
@@ -78,8 +78,8 @@ def make_run(tmp_path: Path, digits: Dataset) -> MakeRun:
 def metrics(
     card: ModelCard, labels: np.ndarray, called: np.ndarray, probabilities: np.ndarray, classes: Any, epochs: int
 ) -> dict[str, Any]:
-    from baselines.datasets import Part
-    from baselines.evaluate import Scored
+    from baselines.data.datasets import Part
+    from baselines.training.evaluate import Scored
 
     scored = Scored(Part(np.zeros((len(labels), 8, 8, 1), np.uint8), labels), np.log(probabilities), 1.0)
     part = {"images": len(labels), "loss": 0.25, "accuracy": float((called == labels).mean()), "top5": 1.0}

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from baselines import dataset_sources as sources
 from baselines import load_dataset
-from baselines.dataset_readers import read_idx
+from baselines.data import sources as sources
+from baselines.data.readers import read_idx
 from competition.errors import DataError, PhotoError, UsageError
 
 
@@ -82,7 +82,7 @@ def test_normalised_training_images_have_mean_0_and_deviation_1() -> None:
 
 
 def test_statistics_are_computed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from baselines import datasets
+    from baselines.data import datasets
 
     monkeypatch.setenv("DOGBREED_CACHE", str(tmp_path))
     first = load_dataset("digits").mean
@@ -284,7 +284,7 @@ def test_class_folders_without_parts_are_split(class_folders: Path) -> None:
 
 
 def test_decoded_images_are_kept_and_a_change_is_seen(class_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from baselines import dataset_folders
+    from baselines.data import folders as dataset_folders
 
     first = load_dataset(str(class_folders))
     real = dataset_folders.read_photo

@@ -10,14 +10,14 @@ import dataclasses
 
 import pytest
 
-from baselines.experiments import Cell, Study, parse_vary
-from baselines.experiments_report import paragraphs, table_of, write_report
-from baselines.experiments_run import run_study
-from baselines.experiments_statistics import difference, effects, grouped
-from baselines.experiments_trial import data_for, make_model
-from baselines.studies import STUDIES, find_study
+from baselines.studies.catalogue import STUDIES, find_study
+from baselines.studies.report import paragraphs, table_of, write_report
+from baselines.studies.run import run_study
+from baselines.studies.statistics import difference, effects, grouped
+from baselines.studies.study import Cell, Study, parse_vary
+from baselines.studies.trial import data_for, make_model
 from competition.errors import KitError, ResumeError, StorageError, UsageError
-from competition.training.sweep_space import Choice, Range
+from competition.training.sweep.space import Choice, Range
 
 TINY = Study(
     "tiny",
@@ -35,12 +35,13 @@ TINY = Study(
 @pytest.fixture(autouse=True)
 def _no_pictures_of_trials(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than the training: those of the runs are tested elsewhere, those of a study in one test."""
-    from baselines import evaluate, experiments_report
+    from baselines.studies import report
+    from baselines.training import evaluate
 
     monkeypatch.setattr(evaluate, "draw_run", lambda *arguments: None)
     if "continued" not in request.node.name:
         for name in ("draw_accuracy", "draw_curves", "_write_board"):
-            monkeypatch.setattr(experiments_report, name, lambda *arguments: None)
+            monkeypatch.setattr(report, name, lambda *arguments: None)
 
 
 @pytest.fixture(params=["Optuna", "trials.json"])
@@ -104,7 +105,7 @@ def test_a_study_is_run_reported_and_continued(tmp_path, capsys, keeper: str) ->
 
 
 def test_an_interrupted_study_goes_on(tmp_path, monkeypatch, capsys, keeper: str) -> None:
-    from baselines import experiments_trial
+    from baselines.studies import trial as experiments_trial
 
     calls = []
     right = experiments_trial.run_plan
@@ -139,7 +140,7 @@ def test_fewer_seeds_go_on_behind_the_queued_trials_of_the_others(tmp_path, keep
         raise KitError("killed")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("baselines.experiments_trial.run_plan", stop)
+        patch.setattr("baselines.studies.trial.run_plan", stop)
         with pytest.raises(KitError, match="killed"):
             run_study(TINY, tmp_path)  # both seeds are queued, the first trial is lost
     done = run_study(dataclasses.replace(TINY, seeds=(0,)), tmp_path)
@@ -356,8 +357,8 @@ def test_an_unsound_study_is_refused_before_anything_runs(changes, match: str) -
 
 
 def test_a_budget_of_seconds_becomes_epochs(tmp_path, monkeypatch) -> None:
-    from baselines import experiments_trial
-    from baselines.records import FitResult
+    from baselines.studies import trial as experiments_trial
+    from baselines.training.run_folder import FitResult
 
     asked = []
 

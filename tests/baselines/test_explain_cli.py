@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from baselines import create_model, fit, load_dataset
 from baselines.cli import app
-from baselines.explained import open_backend
+from baselines.explain.open_run import open_backend
 from competition.errors import ResumeError, UsageError
-from competition.explain.ascent import AscentConfig, ascend
-from competition.explain.backend import Backend
-from competition.explain.objectives import ClassObjective
+from competition.explain.inside.ascent import AscentConfig, ascend
+from competition.explain.inside.objectives import ClassObjective
+from competition.explain.networks.protocol import Backend
 from competition.files import write_npz
 from tests.baselines.toys import CLASSES, quarters
 

@@ -15,20 +15,20 @@ from torch.nn import functional
 
 import baselines
 from baselines import create_model
-from baselines.batches import TrainBatches
-from baselines.datasets import Dataset
-from baselines.evaluate import evaluate_run
-from baselines.fit_config import FitConfig
-from baselines.fitting import fit
-from baselines.records import FitResult, ModelCard
-from baselines.schedules import rate_at
-from baselines.torch_nets.adapter import predict
+from baselines.contract.batches import TrainBatches
+from baselines.contract.config import FitConfig
+from baselines.contract.schedules import rate_at
+from baselines.data.datasets import Dataset
 from baselines.torch_nets.googlenet import AuxLogits
+from baselines.torch_nets.training.adapter import predict
+from baselines.training.evaluate import evaluate_run
+from baselines.training.fit import fit
+from baselines.training.run_folder import FitResult, ModelCard
 from competition.errors import DataError, ResumeError, UsageError, WeightsError
-from competition.training.board import tag_of
-from competition.training.callbacks import KitCallback, TrainingError
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.tracking import History
+from competition.record.board import tag_of
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import History
+from competition.training.engine.callbacks import KitCallback, TrainingError
 from competition.types import Predictions
 from tests.baselines.toys import CLASSES, HISTORY_COLUMNS, quarters
 
@@ -37,7 +37,7 @@ from tests.baselines.toys import CLASSES, HISTORY_COLUMNS, quarters
 def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training here: only the test of the run folder draws."""
     if "whole_run" not in request.node.name:
-        monkeypatch.setattr("baselines.evaluate.draw_run", lambda *_: None)
+        monkeypatch.setattr("baselines.training.evaluate.draw_run", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

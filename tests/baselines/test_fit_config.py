@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.augment import crop, cutout, flip
-from baselines.batches import TrainBatches, in_order
-from baselines.datasets import Part
-from baselines.fit_config import RATES, SCHEDULES, FitConfig
-from baselines.schedules import plateau_drops, rate_at
+from baselines.contract.augment import crop, cutout, flip
+from baselines.contract.batches import TrainBatches, in_order
+from baselines.contract.config import RATES, SCHEDULES, FitConfig
+from baselines.contract.schedules import plateau_drops, rate_at
+from baselines.data.datasets import Part
 from competition.errors import UsageError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from baselines import load_dataset
-from baselines.gan import GanConfig, classes_met, create_pair, diversity, fit_gan, warnings_of
+from baselines.generative.gan import GanConfig, classes_met, create_pair, diversity, fit_gan, warnings_of
 from baselines.port import copy_weights
 from competition.errors import ResumeError, UsageError
 
@@ -107,7 +107,7 @@ def test_what_goes_wrong_is_said(change, words: str) -> None:
 
 
 def test_a_collapsed_generator_is_noticed_in_training(digits, monkeypatch, capsys) -> None:
-    from baselines.torch_nets.dcgan import Pair
+    from baselines.torch_nets.generative.dcgan import Pair
 
     monkeypatch.setattr(Pair, "generate", lambda self, noise: np.full((len(noise), 8, 8, 1), 0.2, np.float32))
     found = fit_gan(digits, "pytorch", dataclasses.replace(QUICK, epochs=1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from baselines.image_filters import KERNELS, apply_filter, as_picture, edges, gaussian_kernel, kernel
+from baselines.specs.filters import KERNELS, apply_filter, as_picture, edges, gaussian_kernel, kernel
 from competition.errors import UsageError
 
 

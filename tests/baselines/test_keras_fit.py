@@ -12,12 +12,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from baselines import create_model
-from baselines.adapter import Outcome
-from baselines.datasets import Dataset, Part
-from baselines.fit_config import FitConfig
+from baselines.contract.config import FitConfig
+from baselines.data.datasets import Dataset, Part
+from baselines.training.frameworks import Outcome
 from competition.errors import KitError, ResumeError, UsageError
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.tracking import History, RunDir
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import History, RunDir
 from tests.baselines.toys import HISTORY_COLUMNS, quarters
 
 pytestmark = pytest.mark.usefixtures("keras_installed")
@@ -37,7 +37,7 @@ def mlp(**options: Any) -> Any:
 
 
 def train(model: Any, data: Dataset, folder: Path, save_every: float = 1e9, **values: Any) -> Outcome:
-    from baselines.keras_nets.adapter import fit_keras
+    from baselines.keras_nets.training.adapter import fit_keras
 
     extras = {key: values.pop(key, ()) for key in ("callbacks", "epoch_hooks")}
     config = FitConfig(**{"epochs": 3, "batch_size": 32, "lr": 0.01, "device": "cpu", **values})
@@ -45,7 +45,7 @@ def train(model: Any, data: Dataset, folder: Path, save_every: float = 1e9, **va
 
 
 def test_a_network_learns_and_leaves_its_records(data: Dataset, tmp_path: Path) -> None:
-    from baselines.keras_nets.adapter import load, predict
+    from baselines.keras_nets.training.adapter import load, predict
 
     model = mlp()
     rows: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ def test_a_network_learns_and_leaves_its_records(data: Dataset, tmp_path: Path) 
 
 
 def test_the_board_has_the_kits_tags(data: Dataset, tmp_path: Path) -> None:
-    from competition.training.board import tag_of
+    from competition.record.board import tag_of
 
     train(mlp(), data, tmp_path, epochs=2)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -178,7 +178,7 @@ def test_a_checkpoint_of_another_training_is_refused(data: Dataset, tmp_path: Pa
 
 
 def test_it_stops_early_and_keeps_the_best_epoch(data: Dataset, tmp_path: Path) -> None:
-    from baselines.keras_nets.adapter import predict
+    from baselines.keras_nets.training.adapter import predict
 
     # With wrong labels there, what is learnt makes the validation loss worse.
     wrong = Part(data.valid.images, (data.valid.labels + 1) % 4)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from baselines.batches import TrainBatches
-from baselines.fit_config import FitConfig
-from baselines.schedules import rate_at
+from baselines.contract.batches import TrainBatches
+from baselines.contract.config import FitConfig
+from baselines.contract.schedules import rate_at
 from competition.errors import KitError, ResumeError, WeightsError
-from competition.training.tracking import History
+from competition.record.run_dir import History
 from tests.baselines.toys import quarters
 
 pytestmark = pytest.mark.usefixtures("keras_installed")
@@ -54,7 +54,7 @@ def seen(attribute: str) -> Any:
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle"])
 def test_every_step_has_the_rate_of_the_schedule(arrays: Any, schedule: str) -> None:
-    from baselines.keras_nets.callbacks import Rates
+    from baselines.keras_nets.training.callbacks import Rates
 
     config = FitConfig(epochs=4, lr=0.2, schedule=schedule, warmup_epochs=0.5)
     told = seen("learning_rate")
@@ -65,7 +65,7 @@ def test_every_step_has_the_rate_of_the_schedule(arrays: Any, schedule: str) -> 
 
 
 def test_plateau_goes_by_the_validation_loss(arrays: Any) -> None:
-    from baselines.keras_nets.callbacks import Rates
+    from baselines.keras_nets.training.callbacks import Rates
 
     config = FitConfig(epochs=5, lr=1e-12, schedule="plateau", plateau_patience=2, step_factor=0.1)
     told = seen("learning_rate")
@@ -77,8 +77,8 @@ def test_plateau_goes_by_the_validation_loss(arrays: Any) -> None:
 
 
 def test_records_board_and_best_weights(arrays: Any, tmp_path: Path) -> None:
-    from baselines.keras_nets.callbacks import BestWeights, Board, Records, Throughput
-    from baselines.keras_nets.weights import load_own_weights
+    from baselines.keras_nets.training.callbacks import BestWeights, Board, Records, Throughput
+    from baselines.keras_nets.training.weights import load_own_weights
 
     model = own_model()
     best = BestWeights(tmp_path / "best.safetensors", "valid_accuracy")
@@ -106,8 +106,8 @@ def test_records_board_and_best_weights(arrays: Any, tmp_path: Path) -> None:
 def test_a_fit_of_ones_own_continues_at_its_epoch(arrays: Any, tmp_path: Path) -> None:
     import keras
 
-    from baselines.keras_nets.callbacks import EarlyStop, Records
-    from baselines.keras_nets.resume import Resume
+    from baselines.keras_nets.training.callbacks import EarlyStop, Records
+    from baselines.keras_nets.training.resume import Resume
 
     def run(model: Any, folder: Path, epochs: int, *others: Any) -> Any:
         memory = [EarlyStop(5), Records(folder / "history.csv")]
@@ -136,7 +136,7 @@ def test_a_fit_of_ones_own_continues_at_its_epoch(arrays: Any, tmp_path: Path) -
 
 
 def test_nan_ends_a_fit(arrays: Any) -> None:
-    from baselines.keras_nets.callbacks import StopOnNaN
+    from baselines.keras_nets.training.callbacks import StopOnNaN
 
     images = arrays[0].copy()
     images[30, 0] = np.nan
@@ -149,7 +149,7 @@ def test_nan_ends_a_fit(arrays: Any) -> None:
 def test_what_cannot_work_is_said(arrays: Any) -> None:
     import keras
 
-    from baselines.keras_nets.callbacks import EarlyStop, Rates
+    from baselines.keras_nets.training.callbacks import EarlyStop, Rates
 
     decay = keras.optimizers.schedules.CosineDecay(0.1, 100)
     with pytest.raises(KitError, match="has a schedule of its own"):
@@ -162,7 +162,7 @@ def test_what_cannot_work_is_said(arrays: Any) -> None:
 def test_weights_of_another_model_are_refused_whole(tmp_path: Path) -> None:
     import keras
 
-    from baselines.keras_nets.weights import load_own_weights, save_own_weights
+    from baselines.keras_nets.training.weights import load_own_weights, save_own_weights
 
     save_own_weights(own_model(), tmp_path / "own.safetensors")
     other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, name="elsewhere")])
@@ -180,8 +180,8 @@ def test_weights_of_another_model_are_refused_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("block_bytes", [1, 3000, 4 * 2**20])
 def test_the_feed_gives_the_kits_batches_normalised(block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many batches go over at once, and where the last is incomplete."""
-    from baselines.keras_nets import data as module
-    from baselines.keras_nets.data import Feed, ordered
+    from baselines.keras_nets.training import feed as module
+    from baselines.keras_nets.training.feed import Feed, ordered
 
     monkeypatch.setattr(module, "_BLOCK_BYTES", block_bytes)
     data = quarters(train=50)

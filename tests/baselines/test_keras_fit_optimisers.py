@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from baselines import create_model
-from baselines.fit_config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO, FitConfig
+from baselines.contract.config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO, FitConfig
 from baselines.port import copy_weights, weights_of
 
 pytestmark = pytest.mark.usefixtures("keras_installed")
@@ -63,7 +63,7 @@ def torch_weights(config: FitConfig, model: Any, images: np.ndarray, labels: np.
     ids=lambda values: "-".join(map(str, values.values())),
 )
 def test_three_steps_are_those_of_pytorch(values: dict[str, Any], rng: np.random.Generator) -> None:
-    from baselines.keras_nets.preparation import compile_model
+    from baselines.keras_nets.training.compile import compile_model
 
     config = FitConfig(lr=0.02, **values)
     options: dict[str, Any] = {"num_classes": 4, "in_channels": 1, "image_size": 6, "hidden": (8, 6)}
@@ -87,7 +87,7 @@ def test_three_steps_are_those_of_pytorch(values: dict[str, Any], rng: np.random
 def test_the_plain_cross_entropy_stands_beside_a_loss_that_is_more(rng: np.random.Generator) -> None:
     import torch
 
-    from baselines.keras_nets.preparation import compile_model
+    from baselines.keras_nets.training.compile import compile_model
 
     model = create_model("mlp", "keras", num_classes=4, in_channels=1, image_size=6, hidden=(8,))
     compile_model(model, FitConfig(smoothing=0.3, l2=0.1))
@@ -107,7 +107,7 @@ def test_the_plain_cross_entropy_stands_beside_a_loss_that_is_more(rng: np.rando
 
 
 def test_dropout_can_be_given_to_a_model_that_was_made_without(rng: np.random.Generator) -> None:
-    from baselines.keras_nets.preparation import seed_everything, set_rate
+    from baselines.keras_nets.training.compile import seed_everything, set_rate
 
     model = create_model("lenet5", "keras")
     images = rng.normal(size=(4, 28, 28, 1)).astype(np.float32)
@@ -125,7 +125,7 @@ def test_dropout_can_be_given_to_a_model_that_was_made_without(rng: np.random.Ge
 
 
 def test_half_precision_is_over_when_the_training_is(rng: np.random.Generator) -> None:
-    from baselines.keras_nets.preparation import computing_in
+    from baselines.keras_nets.training.compile import computing_in
 
     model = create_model("resnet8", "keras")
     images = rng.normal(size=(2, 32, 32, 3)).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from baselines import FitResult, create_model, fit
-from baselines.compare import write_comparison
+from baselines.compare.page import write_comparison
 from competition.files import read_npz
 from tests.baselines.toys import quarters
 

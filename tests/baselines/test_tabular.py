@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baselines.tabular import Encoder, clean, embedded_table, read_table, split_rows, walk
+from baselines.numpy_nets.tabular import Encoder, clean, embedded_table, read_table, split_rows, walk
 from competition.errors import DataError, UsageError
 
 

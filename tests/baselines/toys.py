@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from baselines.datasets import Dataset, Part
+from baselines.data.datasets import Dataset, Part
 
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
 # What every framework writes into history.csv, in this order.

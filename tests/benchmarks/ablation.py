@@ -25,15 +25,15 @@ import numpy as np
 
 from competition.config import TrainConfig
 from competition.console import duration, warn
-from competition.data.layout import load_data
+from competition.data.source.layout import load_data
 from competition.errors import KitError, UsageError
 from competition.files import read_json, write_json, write_text
 from competition.recipes import recipe
-from competition.training.learner import fit_fold
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.one_fold import open_fold
-from competition.training.temperature import fit_temperature
-from competition.training.tracking import History, RunDir
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import History, RunDir
+from competition.record.temperature import fit_temperature
+from competition.training.finetune.fold_job import fit_fold
+from competition.training.sweep.one_fold import open_fold
 
 FOLD = 0
 DOGS: Mapping[str, str] = {

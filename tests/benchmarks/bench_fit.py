@@ -26,9 +26,9 @@ from torch import nn
 from torch.nn import functional
 
 from baselines import create_model
-from baselines.datasets import Dataset
-from baselines.fit_config import FitConfig
-from competition.training.tracking import RunDir
+from baselines.contract.config import FitConfig
+from baselines.data.datasets import Dataset
+from competition.record.run_dir import RunDir
 from tests.benchmarks.bench_keras_fit import drawn
 
 Epochs = list[tuple[float, float]]  # seconds by the clock and of the processor, one pair per epoch
@@ -68,7 +68,7 @@ def bare(model: nn.Module, data: Dataset, config: FitConfig, device: torch.devic
 
 def kit(model: nn.Module, data: Dataset, config: FitConfig, device: torch.device) -> Epochs:
     """The kit's own way, with everything it writes."""
-    from baselines.torch_nets.adapter import fit_torch
+    from baselines.torch_nets.training.adapter import fit_torch
 
     times = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from baselines import create_model
-from baselines.datasets import Dataset, Part
-from baselines.fit_config import FitConfig
-from competition.training.tracking import RunDir
+from baselines.contract.config import FitConfig
+from baselines.data.datasets import Dataset, Part
+from competition.record.run_dir import RunDir
 
 
 def drawn(images: int, side: int, channels: int) -> Dataset:
@@ -81,7 +81,7 @@ def bare(model: Any, data: Dataset, config: FitConfig, clock: Clock) -> None:
 
 def kit(model: Any, data: Dataset, config: FitConfig, clock: Clock) -> None:
     """The kit, with history, TensorBoard, best weights and checkpoints."""
-    from baselines.keras_nets.adapter import fit_keras
+    from baselines.keras_nets.training.adapter import fit_keras
 
     with tempfile.TemporaryDirectory() as folder:
         fit_keras(model, data, config, RunDir(Path(folder)), callbacks=[clock.callback])

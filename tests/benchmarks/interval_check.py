@@ -18,23 +18,23 @@ from pathlib import Path
 import numpy as np
 
 from competition.config import ProbeConfig
-from competition.data.audit import audit
-from competition.data.audit_report import AuditReport
+from competition.data.audit.audit import audit
+from competition.data.audit.report import AuditReport
 from competition.data.folds import FoldTable, make_folds
-from competition.data.layout import CompetitionData, load_data
+from competition.data.source.layout import CompetitionData, load_data
 from competition.files import write_csv
-from competition.prediction.blend_text import table
-from competition.prediction.doctor import examine
-from competition.prediction.grader import grade
-from competition.prediction.submission import write_submission
-from competition.training import probe
+from competition.prediction.blend.text import table
+from competition.prediction.doctor.examine import examine
+from competition.prediction.submission.grade import grade
+from competition.prediction.submission.write import write_submission
+from competition.record.metrics import accuracy, log_loss
+from competition.record.run_dir import RunDir
+from competition.training.backbones.create import BackboneRef, find_backbones
 from competition.training.cross_validate import assemble
-from competition.training.embed import embed
-from competition.training.metrics import accuracy, log_loss
-from competition.training.models import BackboneRef, find_backbones
-from competition.training.prepare import Prepared
-from competition.training.probe_run import probe_blocks
-from competition.training.tracking import RunDir
+from competition.training.probe import linear_probe
+from competition.training.probe.embed import embed
+from competition.training.probe.run import probe_blocks
+from competition.training.run.prepare import Prepared
 from competition.types import CVResult, FoldResult, Predictions
 
 # The check is about the interval, not about the last digit of the score: few strengths and the cheapest design.
@@ -90,8 +90,8 @@ def cross_validated(
     test = {name: values[[rows[i] for i in data.test_ids]] for name, values in features.items()}
     fold_of = dict(zip(folds.ids, folds.fold.tolist(), strict=True))
     which = np.array([fold_of[name] for name in data.train_ids])
-    found = probe.fit(train, data.labels, which, data.classes, backbones, config, folder)
-    tested = probe.predict(found.design, found.heads, found.temperatures, test)
+    found = linear_probe.fit(train, data.labels, which, data.classes, backbones, config, folder)
+    tested = linear_probe.predict(found.design, found.heads, found.temperatures, test)
     results = []
     for k in range(folds.n_folds):
         held = np.flatnonzero(which == k)

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from competition.console import say
-from competition.data.images import read_photo
-from competition.data.layout import CompetitionData, Photo
-from competition.data.workers import map_in_order
+from competition.data.photos.views import read_photo
+from competition.data.source.layout import CompetitionData, Photo
 from competition.environment import cache_folder
 from competition.files import atomic_path, digest_of
+from competition.system.workers import map_in_order
 
 SIZES = {"12 MP": (4000, 3000), "500x375": (500, 375), "224x224": (224, 224)}
 _GRAIN = 3.0  # standard deviation of the noise that stands for a sensor's, grey levels

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from competition.data.audit import audit
-from competition.data.decode import read_photo
-from competition.data.layout import Photo, load_data
-from competition.data.workers import map_in_order
+from competition.data.audit.audit import audit
+from competition.data.photos.decode import read_photo
+from competition.data.source.layout import Photo, load_data
+from competition.system.workers import map_in_order
 from tests.benchmarks.material import many_photos
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, seconds_of
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from competition.config import ProbeConfig
-from competition.data.layout import Photo, load_data
-from competition.training import embed as module
-from competition.training.embed import Block, embed, pick_precision
-from competition.training.models import find_backbones
-from competition.training.probe_run import probe_blocks
-from competition.training.reading import read_batches
+from competition.data.source.layout import Photo, load_data
+from competition.training.backbones.create import find_backbones
+from competition.training.photos.reading import read_batches
+from competition.training.probe import embed as module
+from competition.training.probe.embed import Block, embed, pick_precision
+from competition.training.probe.run import probe_blocks
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn, seconds_of
 
 BATCH = 64

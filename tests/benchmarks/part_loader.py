@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from competition.data.decode import decode_photo, read_content
-from competition.data.layout import Photo, load_data
-from competition.data.photo_cache import PhotoCache
-from competition.training.augment import make_augment
-from competition.training.loader import PhotoFiles, StepSampler, TrainPhotos, train_loader
+from competition.data.photos.decode import decode_photo, read_content
+from competition.data.photos.photo_cache import PhotoCache
+from competition.data.source.layout import Photo, load_data
+from competition.training.photos.augment import make_augment
+from competition.training.photos.loader import PhotoFiles, StepSampler, TrainPhotos, train_loader
 from tests.benchmarks.material import SIZES, bench_folder, sized_photos
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn
 

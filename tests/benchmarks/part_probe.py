@@ -10,12 +10,12 @@ import torch
 
 from competition.config import DEFAULT_STRENGTHS, ProbeConfig
 from competition.data.folds import make_folds
-from competition.data.layout import load_data
-from competition.training.embed import embed
-from competition.training.logistic import Problems, solve
-from competition.training.metrics import log_loss, softmax
-from competition.training.models import find_backbones
-from competition.training.probe_run import probe_blocks
+from competition.data.source.layout import load_data
+from competition.record.metrics import log_loss, softmax
+from competition.training.backbones.create import find_backbones
+from competition.training.probe.embed import embed
+from competition.training.probe.logistic import Problems, solve
+from competition.training.probe.run import probe_blocks
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, seconds_of
 
 FOLDS = 5

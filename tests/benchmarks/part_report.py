@@ -6,10 +6,10 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from competition.data.decode import read_photo
-from competition.data.layout import Photo, load_data
-from competition.data.workers import map_in_order
-from competition.explain.report import write_run_report
+from competition.data.photos.decode import read_photo
+from competition.data.source.layout import Photo, load_data
+from competition.report.run.write import write_run_report
+from competition.system.workers import map_in_order
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, seconds_of
 from tests.explain.fakes import make_run
 

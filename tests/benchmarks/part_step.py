@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from competition.data.layout import load_data
-from competition.training.distributed import World
-from competition.training.learner import build_model, check_job
-from competition.training.models import find_backbones
-from competition.training.one_fold import open_fold
-from competition.training.session import make_learner
-from competition.training.tracking import RunDir
+from competition.data.source.layout import load_data
+from competition.record.run_dir import RunDir
+from competition.training.backbones.create import find_backbones
+from competition.training.engine.processes import World
+from competition.training.finetune.fit_fold import make_learner
+from competition.training.finetune.fold_job import build_model, check_job
+from competition.training.sweep.one_fold import open_fold
 from tests.benchmarks import bench_training as side_by_side
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from competition.data.layout import load_data
-from competition.training.embed import Normalise, pick_precision
-from competition.training.models import create_model, find_backbones
-from competition.training.predict import predict_views
+from competition.data.source.layout import load_data
+from competition.training.backbones.create import create_model, find_backbones
+from competition.training.photos.predict_views import predict_views
+from competition.training.probe.embed import Normalise, pick_precision
 from competition.types import view
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn, seconds_of
 

@@ -22,15 +22,15 @@ import torch
 
 from competition.config import ProbeConfig
 from competition.console import say
-from competition.data.audit import audit
+from competition.data.audit.audit import audit
 from competition.data.folds import make_folds
-from competition.data.layout import CompetitionData, load_data
-from competition.explain.report import write_run_report
+from competition.data.source.layout import CompetitionData, load_data
 from competition.files import read_json, write_json, write_text
-from competition.training import probe
-from competition.training.embed import embed
-from competition.training.models import BackboneRef, find_backbones
-from competition.training.probe_run import probe_blocks
+from competition.report.run.write import write_run_report
+from competition.training.backbones.create import BackboneRef, find_backbones
+from competition.training.probe import linear_probe
+from competition.training.probe.embed import embed
+from competition.training.probe.run import probe_blocks
 from tests.benchmarks.material import many_photos
 from tests.benchmarks.measure import machine, short
 from tests.benchmarks.tables import ROOT, grid
@@ -93,7 +93,7 @@ def _probe(features: np.ndarray, labels: np.ndarray, data: CompetitionData, ref:
     # Three strengths: with more, the path would end early at some sizes and not at others.
     config = ProbeConfig(backbones=(ref.name,), views=("identity",), device="cpu", strengths=(0.4, 0.2, 0.1))
     fold_of = np.random.default_rng(0).permutation(len(labels)) % 5
-    probe.fit({f"{ref.name}/identity": features}, labels, fold_of, data.classes, [ref], config, folder)
+    linear_probe.fit({f"{ref.name}/identity": features}, labels, fold_of, data.classes, [ref], config, folder)
 
 
 def page(found: Mapping[int, Mapping[str, float]], described: Mapping[str, object], when: str) -> str:

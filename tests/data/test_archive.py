@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from competition.data import archive, storage
+from competition.data.source import archive
 from competition.errors import DataError, StorageError
 from competition.locks import only_one
+from competition.system import disk
 
 CONTENT = {"train/a.jpg": b"a" * 5000, "train/b.jpg": os.urandom(3000), "labels.csv": b"id,breed\n"}
 
@@ -198,7 +199,7 @@ def test_clutter_of_other_systems_is_left_out(tmp_path):
 
 def test_no_space_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 70 * 1024**2})
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     source = make_zip(tmp_path / "x.zip", {"big": bytes(8 * 1024**2)})
     with pytest.raises(StorageError, match=r"no space to unpack x\.zip: 75 MB needed, 73 MB free"):
         archive.extract(source, tmp_path / "cache")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from competition.config import ProbeConfig, TrainConfig
-from competition.data.arrange import arranged
-from competition.data.layout import load_data
-from competition.data.names import spelling
+from competition.data.source.arrange import arranged
+from competition.data.source.layout import load_data
+from competition.data.source.names import spelling
 from competition.errors import DataError, ResumeError
 from competition.files import write_json
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
 
 from .conftest import picture, save, write_rows
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data import audit as auditing
-from competition.data import similar
-from competition.data.audit import AuditReport, DuplicatePair, audit
-from competition.data.layout import load_data
-from competition.data.similar import find_candidates, perceptual_hashes
-from competition.data.workers import map_in_order
+from competition.data.audit import audit as auditing
+from competition.data.audit import candidates
+from competition.data.audit.audit import AuditReport, DuplicatePair, audit
+from competition.data.audit.candidates import find_candidates, perceptual_hashes
+from competition.data.source.layout import load_data
 from competition.errors import DataError
+from competition.system.workers import map_in_order
 
 from .conftest import save, write_rows
 from .test_images import png_header
@@ -230,7 +230,7 @@ def test_hashes_are_those_of_the_book_and_know_the_mirror():
 
 
 def test_candidates_are_those_of_a_plain_loop(monkeypatch):
-    monkeypatch.setattr(similar, "_BLOCK", 7)
+    monkeypatch.setattr(candidates, "_BLOCK", 7)
     small = thumbnails(30)
     small[21] = np.clip(small[3].astype(int) + 20, 0, 255)
     small[22] = small[5, :, ::-1]
@@ -264,7 +264,7 @@ def test_candidates_are_those_of_a_plain_loop(monkeypatch):
 
 
 def test_too_many_candidates_are_cut_and_counted(monkeypatch):
-    monkeypatch.setattr(similar, "MAX_CANDIDATES", 10)
+    monkeypatch.setattr(candidates, "MAX_CANDIDATES", 10)
     found = find_candidates(np.repeat(thumbnails(1), 20, axis=0))
     assert (len(found), found.dropped) == (10, 180)
 
@@ -272,7 +272,7 @@ def test_too_many_candidates_are_cut_and_counted(monkeypatch):
 def test_features_that_find_everything_alike_are_cut_to_the_best():
     features = np.ones((60, 8)) + 0.1 * np.random.default_rng(0).normal(size=(60, 8))
     features[7] = features[9]
-    first, second = similar._alike_by_features(features)
+    first, second = candidates._alike_by_features(features)
     assert len(first) == 100
     assert (first[0], second[0]) == (7, 9)
     assert (first < second).all()

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data import decode
-from competition.data import jpeg as jpeg_module
-from competition.data.decode import decode_photo
-from competition.data.jpeg import plain_size
-from competition.data.photo_cache import shrink
+from competition.data.photos import decode
+from competition.data.photos import jpeg as jpeg_module
+from competition.data.photos.decode import decode_photo
+from competition.data.photos.jpeg import plain_size
+from competition.data.photos.photo_cache import shrink
 from competition.errors import PhotoError
-from competition.training.augment import CentreSquare
+from competition.training.photos.augment import CentreSquare
 
 
 def photo(width: int, height: int, seed: int = 0) -> np.ndarray:

@@ -10,8 +10,8 @@ import PIL
 import pytest
 from PIL import Image, ImageFile
 
-from competition.data import decode
-from competition.data.images import FORMATS, decode_photo, read_photo, render_view, source_side
+from competition.data.photos import decode
+from competition.data.photos.views import FORMATS, decode_photo, read_photo, render_view, source_side
 from competition.errors import PhotoError, StorageError, UsageError
 from competition.types import VIEWS
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from competition.data.audit import audit
-from competition.data.kinds import kind_of
-from competition.data.layout import load_data
+from competition.data.audit.audit import audit
+from competition.data.source.kinds import kind_of
+from competition.data.source.layout import load_data
 from competition.errors import DataError
 
 from .conftest import picture, save, zipped

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data import photo_cache, storage
-from competition.data.images import PhotoCache, read_photo, shrink
-from competition.data.layout import Photo
+from competition.data.photos import photo_cache
+from competition.data.photos.views import PhotoCache, read_photo, shrink
+from competition.data.source.layout import Photo
 from competition.errors import DataError, PhotoError, StorageError
 from competition.files import read_npz, write_npz
+from competition.system import disk
 
 from .conftest import picture, save
 
@@ -89,7 +90,7 @@ def test_a_cache_that_lost_bytes_is_refused(photos, tmp_path):
 
 
 def test_no_space(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(StorageError, match="no space to cache resized photos"):
         PhotoCache.build(photos, 64, tmp_path / "cache", 1)
     assert not list((tmp_path / "cache").rglob("index.npz"))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data import sample as module
-from competition.data.audit import audit
-from competition.data.breeds import BREEDS
-from competition.data.images import read_photo
-from competition.data.layout import load_data
-from competition.data.sample import draw_sample
+from competition.data.audit.audit import audit
+from competition.data.photos.views import read_photo
+from competition.data.sample import competition as module
+from competition.data.sample.breeds import BREEDS
+from competition.data.sample.competition import draw_sample
+from competition.data.source.layout import load_data
 from competition.errors import DataError, UsageError
 
 

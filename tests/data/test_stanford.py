@@ -10,10 +10,10 @@ import pytest
 from scipy.io import savemat
 
 from competition.config import ProbeConfig
-from competition.data import stanford
-from competition.data.arrange import arranged, cut
-from competition.data.decode import read_photo
-from competition.data.layout import load_data
+from competition.data.photos.decode import read_photo
+from competition.data.source import stanford
+from competition.data.source.arrange import arranged, cut
+from competition.data.source.layout import load_data
 from competition.errors import DataError
 
 from .conftest import picture, save
@@ -175,7 +175,7 @@ def test_annotations_are_read_with_care(tmp_path, case):
 
 
 def test_wordnets_numbers_find_imagenets_rows():
-    from competition.training.models import imagenet_rows
+    from competition.training.backbones.create import imagenet_rows
 
     names = (
         "n02085620-Chihuahua",
@@ -199,8 +199,8 @@ def test_wordnets_numbers_find_imagenets_rows():
 
 
 def test_names_are_shown_without_the_number():
-    from competition.explain.backend import class_index
-    from competition.explain.pages import pretty
+    from competition.explain.networks.protocol import class_index
+    from competition.report.html.pages import pretty
 
     assert pretty("n02106166-Border_collie") == "Border collie"
     assert pretty("n02106166") == "N02106166"

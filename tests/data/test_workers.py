@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from competition.data.workers import map_in_order, worker_count
 from competition.errors import KitError, PhotoError
+from competition.system.workers import map_in_order, worker_count
 
 
 def double(value: int) -> int:
@@ -63,7 +63,7 @@ def test_counts():
 def test_workers_end_with_a_killed_parent():
     code = (
         "import os, time\n"
-        "from competition.data.workers import map_in_order\n"
+        "from competition.system.workers import map_in_order\n"
         # One write each: print may write the newline by itself, between the lines of another worker.
         "def f(x):\n    os.write(1, b'%d\\n' % os.getpid()); time.sleep(0.2); return x\n"
         "list(map_in_order(f, range(200), 2, chunk=1))\n"

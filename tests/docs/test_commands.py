@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from competition.data.layout import load_data
-from competition.data.sample import draw_sample
+from competition.data.sample.competition import draw_sample
+from competition.data.source.layout import load_data
 from tests.docs.pages import OWN, ROOT, Block, Command, blocks, commands
 from tests.docs.test_pages import tree
 from tests.training.conftest import save_local_dir
@@ -92,7 +92,7 @@ def start(words: Sequence[str]) -> None:
 @pytest.mark.parametrize("command", RUN, ids=str)
 def test_it_runs(command: Command, house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(house)
-    for module in ("competition.pipeline", "competition.data.sample"):  # the embedded sample, smaller
+    for module in ("competition.pipeline", "competition.data.sample.competition"):  # the embedded sample, smaller
         monkeypatch.setattr(f"{module}.draw_sample", partial(draw_sample, **SMALL))
     start(command.words)
     for flag, value in zip(command.words, command.words[1:], strict=False):

@@ -17,7 +17,7 @@ import typer
 
 import baselines
 import competition
-from baselines.fit_config import FitConfig
+from baselines.contract.config import FitConfig
 from competition.recipes import list_recipes, recipe
 from tests.docs.pages import (
     NEEDS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from competition.explain.backend import LayerInfo, Target, find_layer
-from competition.explain.canvas import resize
+from competition.explain.inside.painted_picture import resize
+from competition.explain.networks.protocol import LayerInfo, Target, find_layer
 
 
 class FakeBackend:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from competition.data.audit import AuditReport, DuplicatePair
+from competition.data.audit.audit import AuditReport, DuplicatePair
 from competition.data.folds import make_folds
-from competition.data.layout import CompetitionData, Photo
+from competition.data.source.layout import CompetitionData, Photo
 from competition.files import write_json, write_text
-from competition.training.metrics import softmax
-from competition.training.tracking import RunDir
+from competition.record.metrics import softmax
+from competition.record.run_dir import RunDir
 from competition.types import Predictions
 
 NASTY = '<script>alert("x")</script>'

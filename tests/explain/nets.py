@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from competition.explain.torch_backend import TorchBackend
+from competition.explain.networks.torch_backend import TorchBackend
 
 CLASSES = ("chow", "lakeland_terrier", "pug", "wire-haired_fox_terrier")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

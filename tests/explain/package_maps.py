@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from competition.explain.backend import class_target, contrast_target
-from competition.explain.cam import cam, spread
-from competition.explain.faithfulness import impute
-from competition.explain.torch_backend import TorchBackend
+from competition.explain.maps.cam import cam, spread
+from competition.explain.maps.faithfulness import impute
+from competition.explain.networks.protocol import class_target, contrast_target
+from competition.explain.networks.torch_backend import TorchBackend
 from tests.explain.nets import CLASSES, MEAN, STD, SmallBackend, images, small, zoo
 
 FILE = Path(__file__).with_suffix(".json")

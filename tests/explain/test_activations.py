@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from competition.errors import KitError, UsageError
-from competition.explain import activations, overlays
+from competition.explain.inside import activations
+from competition.pictures import overlays
 from tests.explain.fake_backend import FakeBackend
 
 

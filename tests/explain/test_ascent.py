@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from competition.errors import KitError, UsageError
-from competition.explain.ascent import AscentConfig, ascend, ascend_channel, ascend_class
-from competition.explain.dream import DreamConfig, dream, tiled_gradient
-from competition.explain.objectives import ClassObjective, LayerObjective, channel_objective
+from competition.explain.inside.ascent import AscentConfig, ascend, ascend_channel, ascend_class
+from competition.explain.inside.dream import DreamConfig, dream, tiled_gradient
+from competition.explain.inside.objectives import ClassObjective, LayerObjective, channel_objective
 from tests.explain.fake_backend import FakeBackend
 from tests.explain.test_canvas import numerical
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from competition.errors import UsageError
-from competition.explain.attribution import (
+from competition.explain.maps.attribution import (
     METHODS,
     as_map,
     attribute,
@@ -17,8 +17,8 @@ from competition.explain.attribution import (
     occlusion,
     smoothgrad,
 )
-from competition.explain.backend import class_target, contrast_target
-from competition.explain.smoothing import CHANGES, Change, smooth_maps
+from competition.explain.maps.smoothing import CHANGES, Change, smooth_maps
+from competition.explain.networks.protocol import class_target, contrast_target
 from tests.explain.fake_backend import FakeBackend
 from tests.explain.nets import CLASSES, images, small
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from competition.errors import UsageError
-from competition.explain.backend import Target, class_target, contrast_target
-from competition.explain.cam import METHODS, cam, finer_target, spread
-from competition.explain.torch_engine import package
+from competition.explain.maps.cam import METHODS, cam, finer_target, spread
+from competition.explain.networks.grad_cam_package import package
+from competition.explain.networks.protocol import Target, class_target, contrast_target
 from tests.explain.nets import CLASSES, images, small, zoo
 from tests.explain.package_maps import CASES, sample, stored
 

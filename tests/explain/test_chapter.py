@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from competition.explain.chapter import backbone
+from competition.notebook.dogs import backbone
 from tests.training.conftest import save_local_dir
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.layout import CompetitionData
-from competition.explain import contrast
-from competition.explain.backend import contrast_target
-from competition.explain.cam import cam
-from competition.explain.contrast import Case, ContrastMaps, cases_of
-from competition.explain.findings import Findings, gather
-from competition.explain.map_faithfulness import SAMPLE, sample_of
-from competition.explain.report import write_run_report
+from competition.data.source.layout import CompetitionData
+from competition.explain.maps.cam import cam
+from competition.explain.networks.protocol import contrast_target
 from competition.files import read_json
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.report.run import contrast_maps
+from competition.report.run.contrast_maps import Case, ContrastMaps, cases_of
+from competition.report.run.findings import Findings, gather
+from competition.report.run.map_faithfulness import SAMPLE, sample_of
+from competition.report.run.write import write_run_report
 from tests.explain import fakes
 from tests.explain.fake_backend import FakeBackend
 
@@ -70,7 +70,7 @@ def test_one_pass_gives_the_maps_of_either_direction(rng: np.random.Generator) -
     backend = FakeBackend(SHAPE)
     images = rng.uniform(size=(3, *SHAPE)).astype(np.float32)
     one, other = ["chow", "pug", "chow"], ["pug", "chow", "lakeland_terrier"]
-    found = contrast.contrast_maps(backend, images, one, other)
+    found = contrast_maps.contrast_maps(backend, images, one, other)
     for maps, names in zip(found, ((one, other), (other, one)), strict=True):
         expected = cam(backend, images, contrast_target(backend.classes, *names), "gradcam")
         np.testing.assert_allclose(maps, expected, atol=1e-5)
@@ -114,12 +114,12 @@ def test_unreadable_photos_have_no_maps(run: tuple[RunDir, CompetitionData]) -> 
 
 def test_maps_are_limited(run: tuple[RunDir, CompetitionData], monkeypatch: pytest.MonkeyPatch) -> None:
     found = gather(*run)
-    monkeypatch.setattr(contrast, "PER_DIRECTION", 1)
+    monkeypatch.setattr(contrast_maps, "PER_DIRECTION", 1)
     first = errors(found)
     directions = sum((len(pair.a_as_b) > 0) + (len(pair.b_as_a) > 0) for pair in found.pairs)
     assert len(first) == directions
     assert first[0].row == (found.pairs[0].a_as_b if len(found.pairs[0].a_as_b) else found.pairs[0].b_as_a)[0]
-    monkeypatch.setattr(contrast, "MOST_MAPPED", 3)
+    monkeypatch.setattr(contrast_maps, "MOST_MAPPED", 3)
     assert errors(found) == first[:3]
 
 

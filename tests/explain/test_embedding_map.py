@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from competition.errors import DataError, KitError, UsageError
-from competition.explain import embedding_map
+from competition.explain.inside import embedding_map
 
 
 def clusters(rng: np.random.Generator, each: int = 12, d: int = 20) -> tuple[np.ndarray, np.ndarray]:

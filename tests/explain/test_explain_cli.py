@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from competition.cli import app
-from competition.data.layout import load_data
+from competition.data.source.layout import load_data
 from competition.errors import KitError, ResumeError, UsageError
-from competition.explain import run_backend
+from competition.explain.networks import open_run
 from tests.explain import fakes
 from tests.explain.fake_backend import FakeBackend
 
@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         opened.append(options)
         return FakeBackend((24, 20, 3), BREEDS, seed=options["fold"] or 0)
 
-    monkeypatch.setattr(run_backend, "open_backend", open_backend)
+    monkeypatch.setattr(open_run, "open_backend", open_backend)
     return folder
 
 
@@ -111,7 +111,7 @@ def test_report_with_maps_without_and_where_there_are_none(
     def refuse(path: Path, **options: Any) -> FakeBackend:
         raise KitError("no weights here")
 
-    monkeypatch.setattr(run_backend, "open_backend", refuse)
+    monkeypatch.setattr(open_run, "open_backend", refuse)
     dogbreed("report", run, *data)
     assert not mapped()
     with pytest.raises(KitError, match="no weights here"):

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from competition.errors import PhotoError, UsageError
-from competition.explain import explain_photos as module
-from competition.explain.backend import class_target
-from competition.explain.cam import cam
-from competition.explain.explain_photos import RANDOM, explain_photos, explained, heat, method_names
-from competition.explain.verbs import Output
-from competition.training.metrics import softmax
+from competition.explain.maps.cam import cam
+from competition.explain.networks.protocol import class_target
+from competition.explain.show import explain_photos as module
+from competition.explain.show.explain_photos import RANDOM, explain_photos, explained, heat, method_names
+from competition.explain.show.verbs import Output
+from competition.record.metrics import softmax
 from tests.explain.fake_backend import FakeBackend
 
 SHAPE = (24, 20, 3)

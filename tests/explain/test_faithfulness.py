@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from competition.errors import UsageError
-from competition.explain.backend import Target, class_target, contrast_target
-from competition.explain.faithfulness import (
+from competition.explain.maps.faithfulness import (
     centred_random,
     deletion,
     impute,
@@ -17,7 +16,8 @@ from competition.explain.faithfulness import (
     road,
     share_inside,
 )
-from competition.explain.torch_engine import package
+from competition.explain.networks.grad_cam_package import package
+from competition.explain.networks.protocol import Target, class_target, contrast_target
 from tests.explain.fake_backend import FakeBackend
 from tests.explain.package_maps import CASES, stored
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from competition.errors import KitError, UsageError
-from competition.explain.backend import Target, class_target
-from competition.explain.cam import METHODS, cam
+from competition.explain.maps.cam import METHODS, cam
+from competition.explain.networks.protocol import Target, class_target
 
 pytest.importorskip("tensorflow")
-from competition.explain.keras_backend import KerasBackend
+from competition.explain.networks.keras_backend import KerasBackend
 
 CLASSES = ("chow", "pug", "whippet")
 SHAPE = (12, 12, 3)

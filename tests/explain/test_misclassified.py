@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from competition.errors import DataError
-from competition.explain.misclassified import (
+from competition.record.metrics import softmax
+from competition.report.run.misclassified import (
     Neighbours,
     Suspect,
     Verdicts,
@@ -17,7 +18,6 @@ from competition.explain.misclassified import (
     verdicts,
     write_suspects,
 )
-from competition.training.metrics import softmax
 from competition.types import Predictions
 from tests.explain import fakes
 

@@ -12,9 +12,9 @@ import pytest
 
 from baselines.registry import MODELS
 from competition.errors import UsageError
-from competition.explain.attribution import integrated_gradients
-from competition.explain.backend import Backend, class_target
-from competition.explain.cam import cam
+from competition.explain.maps.attribution import integrated_gradients
+from competition.explain.maps.cam import cam
+from competition.explain.networks.protocol import Backend, class_target
 from tests.baselines.conftest import _seeded, keras_installed  # noqa: F401
 from tests.baselines.pairs import narrow, pair, size_for
 
@@ -34,8 +34,8 @@ TOLERANCE = 2e-3  # of maps in [0, 1]
 
 def both(name: str) -> tuple[Backend, Backend]:
     """The network in both frameworks behind the protocol, with the same weights."""
-    from competition.explain.keras_backend import KerasBackend
-    from competition.explain.torch_backend import TorchBackend
+    from competition.explain.networks.keras_backend import KerasBackend
+    from competition.explain.networks.torch_backend import TorchBackend
 
     entry = MODELS[name]
     side, channels = 16 if entry.min_size < 16 else size_for(name), entry.in_channels

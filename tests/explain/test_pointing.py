@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from competition.data.sample import draw_sample
+from competition.data.sample.competition import draw_sample
 from tests.explain.pointing import measure
 
 

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from competition.config import ProbeConfig
-from competition.data.audit import AuditReport, DuplicatePair
-from competition.data.layout import CompetitionData, Photo
+from competition.data.audit.audit import AuditReport, DuplicatePair
+from competition.data.source.layout import CompetitionData, Photo
 from competition.errors import DataError, ResumeError
-from competition.explain import audit_page, photo_pages
-from competition.explain.findings import gather
-from competition.explain.report import write_audit_page, write_run_report
-from competition.explain.run_features import run_features
 from competition.files import write_json
-from competition.training.metrics import accuracy, log_loss
-from competition.training.tracking import RunDir
+from competition.record.metrics import accuracy, log_loss
+from competition.record.run_dir import RunDir
+from competition.report import audit_page
+from competition.report.run import photo_pages
+from competition.report.run.findings import gather
+from competition.report.run.write import write_audit_page, write_run_report
+from competition.training.probe.cached_features import run_features
 from competition.types import Predictions
 from tests.explain import fakes
 
@@ -252,7 +253,7 @@ def test_command_line(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from competition.cli import app
-    from competition.data.layout import load_data
+    from competition.data.source.layout import load_data
 
     fakes.make_kaggle(tmp_path / "data")
     run = fakes.make_run(tmp_path / "run", load_data(tmp_path / "data"))
@@ -300,9 +301,9 @@ def test_features_of_a_probe_run_come_from_the_cache(tmp_path: Path) -> None:
     import timm
     from safetensors.torch import save_file
 
-    from competition.training.embed import embed
-    from competition.training.models import find_backbones
-    from competition.training.probe_run import probe_blocks
+    from competition.training.backbones.create import find_backbones
+    from competition.training.probe.embed import embed
+    from competition.training.probe.run import probe_blocks
 
     weights = tmp_path / "weights" / "tiny"
     weights.mkdir(parents=True)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from competition.data.audit import AuditReport
-from competition.explain.contrast import ContrastMaps
-from competition.explain.report import write_audit_page, write_run_report
-from competition.training.tracking import RunDir
+from competition.data.audit.audit import AuditReport
+from competition.record.run_dir import RunDir
+from competition.report.run.contrast_maps import ContrastMaps
+from competition.report.run.write import write_audit_page, write_run_report
 from tests.explain import fakes
 from tests.explain.fake_backend import FakeBackend
 

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from competition.explain.charts import Series, folds_chart, lines_chart, number, reliability_chart, ticks
-from competition.explain.curves import history_charts, strength_chart
-from competition.training.metrics import reliability
+from competition.record.metrics import reliability
+from competition.report.html.charts import Series, folds_chart, lines_chart, number, reliability_chart, ticks
+from competition.report.html.curves import history_charts, strength_chart
 
 SVG = "{*}"
 

@@ -13,17 +13,18 @@ import torch
 from PIL import Image
 
 from competition.config import ProbeConfig, TrainConfig
-from competition.data.images import read_photo
-from competition.data.layout import Photo
+from competition.data.photos.views import read_photo
+from competition.data.source.layout import Photo
 from competition.errors import KitError, ResumeError, UsageError
-from competition.explain.backend import class_target
-from competition.explain.cam import cam
-from competition.explain.run_backend import open_backend
-from competition.training import fold_models, probe_run
-from competition.training.metrics import softmax
-from competition.training.models import BackboneRef, create_model, find_backbones, save_weights
-from competition.training.probe import Design, Fitted, Matrix, Probe, designs
-from competition.training.tracking import RunDir
+from competition.explain.maps.cam import cam
+from competition.explain.networks.open_run import open_backend
+from competition.explain.networks.protocol import class_target
+from competition.record.metrics import softmax
+from competition.record.run_dir import RunDir
+from competition.training.backbones.create import BackboneRef, create_model, find_backbones, save_weights
+from competition.training.finetune import predict_run
+from competition.training.probe import run as probe_run
+from competition.training.probe.linear_probe import Design, Fitted, Matrix, Probe, designs
 from competition.types import Predictions
 from tests.training.conftest import save_local_dir
 
@@ -156,7 +157,7 @@ def test_a_fine_tuned_fold_is_opened_as_it_predicts(weights: Path, photos: list[
         torch.manual_seed(fold)
         save_weights(create_model(ref, 3, pretrained=False), run.fold(fold) / "model.safetensors")
     Predictions(("0",), CLASSES, np.full((1, 3), 1 / 3)).save(run / "oof.npz")
-    wanted = list(fold_models.predict_by_view(run, config, photos, ["identity"], weights))
+    wanted = list(predict_run.predict_by_view(run, config, photos, ["identity"], weights))
     for fold, logits in zip((0, 2), wanted, strict=True):
         backend = open_backend(tmp_path, fold=fold, weights=weights, device="cpu")
         images = np.stack([backend.prepare(read_photo(photo.path)) for photo in photos])

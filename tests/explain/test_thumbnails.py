@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.explain.thumbnails import LARGE, SMALL, Thumbnails, encode, inline, shrink
+from competition.report.html.thumbnails import LARGE, SMALL, Thumbnails, encode, inline, shrink
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from competition.errors import KitError, UsageError
-from competition.explain.backend import Backend, Target, class_target, contrast_target
-from competition.explain.cam import cam
-from competition.explain.torch_backend import TorchBackend
+from competition.explain.maps.cam import cam
+from competition.explain.networks.protocol import Backend, Target, class_target, contrast_target
+from competition.explain.networks.torch_backend import TorchBackend
 from tests.explain.nets import CLASSES, GRIDS, MEAN, STD, ZOO, SmallBackend, SmallCNN, images, small, zoo
 
 TARGET = class_target(CLASSES, ["pug", "chow"])

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.layout import Photo, load_data
+from competition.data.source.layout import Photo, load_data
 from competition.errors import DataError, UsageError
-from competition.explain import figures, verbs
-from competition.explain.photo_map import features_of
-from competition.explain.verbs import Brush, Output, output_to
+from competition.explain.show import verbs
+from competition.explain.show.photo_map import features_of
+from competition.explain.show.verbs import Brush, Output, output_to
+from competition.pictures import figures
 from tests.explain.fake_backend import FakeBackend
 
 QUICK = Brush(steps=20, jitter=0)
@@ -116,7 +117,7 @@ def test_embedding_map_of_photos(tmp_path: Path, rng: np.random.Generator) -> No
     with written[2].open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     points = np.array([[float(row["x"]), float(row["y"])] for row in rows])
-    from competition.explain.embedding_map import together
+    from competition.explain.inside.embedding_map import together
 
     assert together(points, np.array([row["breed"] for row in rows]), 5) == 1.0  # three colours, three heaps
     with pytest.raises(UsageError, match="labelled 'pug'"):
@@ -128,7 +129,8 @@ def test_embedding_map_of_photos(tmp_path: Path, rng: np.random.Generator) -> No
 
 
 def test_features_of_the_cache_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from competition.explain import photo_map, run_features
+    from competition.explain.show import photo_map
+    from competition.training.probe import cached_features
     from tests.explain import fakes
 
     fakes.make_kaggle(tmp_path / "data", 8)
@@ -137,7 +139,7 @@ def test_features_of_the_cache_need_no_network(tmp_path: Path, monkeypatch: pyte
     features = np.eye(3)[data.labels] + 0.01 * np.random.default_rng(0).normal(size=(24, 3))
     shuffled = np.random.default_rng(1).permutation(24)
     ids = [data.train_ids[row] for row in shuffled]
-    monkeypatch.setattr(run_features, "run_features", lambda *_: (ids, features[shuffled]))
+    monkeypatch.setattr(cached_features, "run_features", lambda *_: (ids, features[shuffled]))
 
     def refuse() -> FakeBackend:
         raise AssertionError("no network is needed")

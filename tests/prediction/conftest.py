@@ -10,10 +10,10 @@ import pytest
 
 from competition.config import ProbeConfig
 from competition.data.folds import FoldTable
-from competition.data.layout import CompetitionData, Photo
+from competition.data.source.layout import CompetitionData, Photo
 from competition.files import write_json
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.tracking import RunDir
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import RunDir
 from competition.types import CVResult, FoldResult, Predictions
 
 BREEDS = ("affenpinscher", "basset", "chow", "dhole", "whippet")

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.audit_report import AuditReport
-from competition.data.layout import CompetitionData
+from competition.data.audit.report import AuditReport
+from competition.data.source.layout import CompetitionData
 from competition.errors import ResumeError
 from competition.files import read_json
-from competition.prediction.blend_pictures import PICTURES
-from competition.prediction.blend_run import blend_runs
-from competition.prediction.blend_text import study_lines, table
-from competition.prediction.combiners import COMBINERS
-from competition.prediction.ledger import Ledger
-from competition.prediction.ledger_text import ledger_lines
-from competition.prediction.members import load_member
-from competition.prediction.records import record_submission
-from competition.prediction.submission import read_submission
-from competition.training.metrics import log_loss
-from competition.training.tracking import RunDir
+from competition.prediction.blend.combiners import COMBINERS
+from competition.prediction.blend.members import load_member
+from competition.prediction.blend.pictures import PICTURES
+from competition.prediction.blend.run import blend_runs
+from competition.prediction.blend.text import study_lines, table
+from competition.prediction.ledger.ledger import Ledger
+from competition.prediction.ledger.record_submission import record_submission
+from competition.prediction.ledger.text import ledger_lines
+from competition.prediction.submission.write import read_submission
+from competition.record.metrics import log_loss
+from competition.record.run_dir import RunDir
 from competition.types import Predictions
 
 

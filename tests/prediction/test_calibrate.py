@@ -20,8 +20,8 @@ from competition.prediction.calibrate import (
     fit_temperature,
     nested_calibration,
 )
-from competition.training.metrics import log_loss, log_softmax, reliability, softmax
-from competition.training.temperature import COLDEST, HOTTEST
+from competition.record.metrics import log_loss, log_softmax, reliability, softmax
+from competition.record.temperature import COLDEST, HOTTEST
 
 
 def drawn(n: int = 4000, c: int = 6, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

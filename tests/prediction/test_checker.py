@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from competition.errors import SubmissionError
-from competition.prediction.checker import check_submission
-from competition.prediction.rows import SubmissionTable
-from competition.prediction.template import Template
+from competition.prediction.submission.check import check_submission
+from competition.prediction.submission.rows import SubmissionTable
+from competition.prediction.submission.template import Template
 
 TEMPLATE = Template(("p1", "p2", "p3"), ("basset", "chow", "shih-tzu", "west_highland_white_terrier"))
 HEADER = "id,basset,chow,shih-tzu,west_highland_white_terrier"

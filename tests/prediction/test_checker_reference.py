@@ -14,8 +14,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from competition.prediction.checker import check_submission
-from competition.prediction.template import Template
+from competition.prediction.submission.check import check_submission
+from competition.prediction.submission.template import Template
 
 NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 

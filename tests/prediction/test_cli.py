@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from competition.cli import main
-from competition.data.layout import CompetitionData
-from competition.prediction.submission import write_submission
-from competition.training.tracking import RunDir
+from competition.data.source.layout import CompetitionData
+from competition.prediction.submission.write import write_submission
+from competition.record.run_dir import RunDir
 from competition.types import Predictions
 
 

@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.audit_report import AuditReport, DuplicatePair
-from competition.data.layout import CompetitionData
+from competition.data.audit.report import AuditReport, DuplicatePair
+from competition.data.source.layout import CompetitionData
 from competition.errors import DataError, SubmissionError
 from competition.prediction.calibrate import apply_clip, apply_temperature, fit_temperature
-from competition.prediction.diagnosis import Diagnosis
-from competition.prediction.doctor import examine, find_repair, odd_rows
-from competition.prediction.doctor_text import doctor_lines
-from competition.prediction.drift import class_shifts, compare, compare_embeddings, find_drift
-from competition.prediction.ledger import Ledger
-from competition.prediction.records import record_submission
-from competition.prediction.relation import relate
-from competition.prediction.submission import write_submission
-from competition.training.metrics import log_loss, softmax
-from competition.training.tracking import RunDir
+from competition.prediction.doctor.diagnosis import Diagnosis
+from competition.prediction.doctor.drift import class_shifts, compare, compare_embeddings, find_drift
+from competition.prediction.doctor.examine import examine, find_repair, odd_rows
+from competition.prediction.doctor.text import doctor_lines
+from competition.prediction.expected.relation import relate
+from competition.prediction.ledger.ledger import Ledger
+from competition.prediction.ledger.record_submission import record_submission
+from competition.prediction.submission.write import write_submission
+from competition.record.metrics import log_loss, softmax
+from competition.record.run_dir import RunDir
 from competition.types import Predictions
 
 from .conftest import BREEDS

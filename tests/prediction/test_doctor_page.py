@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.layout import CompetitionData, Photo
-from competition.explain.doctor_page import write_doctor_page
-from competition.prediction.diagnosis import Agreement, Diagnosis, Finding, Twin
-from competition.prediction.doctor import examine
-from competition.prediction.submission import write_submission
-from competition.training.tracking import RunDir
+from competition.data.source.layout import CompetitionData, Photo
+from competition.prediction.doctor.diagnosis import Agreement, Diagnosis, Finding, Twin
+from competition.prediction.doctor.examine import examine
+from competition.prediction.submission.write import write_submission
+from competition.record.run_dir import RunDir
+from competition.report.doctor_page import write_doctor_page
 from competition.types import Predictions
 
 

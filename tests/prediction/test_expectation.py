@@ -7,8 +7,8 @@ import pytest
 
 from competition.errors import UsageError
 from competition.prediction.calibrate import fit_temperature
-from competition.prediction.expectation import expect
-from competition.training.metrics import accuracy, log_loss, log_softmax, softmax
+from competition.prediction.expected.expectation import expect
+from competition.record.metrics import accuracy, log_loss, log_softmax, softmax
 
 
 def drawn(n: int, seed: int, sharpness: float = 1.0, c: int = 6) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.layout import CompetitionData
+from competition.data.source.layout import CompetitionData
 from competition.errors import DataError, SubmissionError, UsageError
-from competition.prediction.grader import grade, grade_with_report, split_and_grade
-from competition.prediction.submission import write_submission
-from competition.prediction.template import Template
-from competition.training.metrics import log_loss
+from competition.prediction.submission.grade import grade, grade_with_report, split_and_grade
+from competition.prediction.submission.template import Template
+from competition.prediction.submission.write import write_submission
+from competition.record.metrics import log_loss
 from competition.types import CVResult, Predictions
 
 BREEDS = ("basset", "chow", "pug")

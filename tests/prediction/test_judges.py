@@ -32,8 +32,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.prediction.checker import check_submission
-from competition.prediction.template import Template
+from competition.prediction.submission.check import check_submission
+from competition.prediction.submission.template import Template
 from tests.prediction.test_checker_reference import split_cells
 
 FILES = 1000
@@ -304,6 +304,6 @@ def test_a_file_without_a_warning_of_mle_bench_is_one_that_its_grader_takes(tmp_
     ],
 )
 def test_rows_are_clipped_then_divided_by_their_sum(values: list[float], expected: list[float]) -> None:
-    from competition.prediction.judges import as_scored
+    from competition.prediction.submission.judges import as_scored
 
     assert as_scored(np.array(values)) == pytest.approx(expected, rel=1e-9, abs=2e-15)

@@ -10,8 +10,8 @@ import pytest
 
 from competition.errors import DataError, UsageError
 from competition.files import digest_of_file
-from competition.prediction.ledger import HEADER, Entry, Ledger
-from competition.prediction.ledger_text import ledger_lines, record_lines, verdict
+from competition.prediction.ledger.ledger import HEADER, Entry, Ledger
+from competition.prediction.ledger.text import ledger_lines, record_lines, verdict
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 
 from competition import pipeline
 from competition.config import ProbeConfig
-from competition.data.layout import CompetitionData, load_data
-from competition.data.sample import draw_sample
-from competition.prediction.blend_run import blend_runs
-from competition.prediction.doctor import examine
-from competition.prediction.run_features import cached_features
-from competition.training.tracking import RunDir
+from competition.data.sample.competition import draw_sample
+from competition.data.source.layout import CompetitionData, load_data
+from competition.prediction.blend.run import blend_runs
+from competition.prediction.doctor.examine import examine
+from competition.record.run_dir import RunDir
+from competition.training.probe.cached_features import cached_features
 
 
 def untrained(folder: Path, architecture: str, seed: int) -> Path:

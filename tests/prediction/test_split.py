@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from competition.data.layout import CompetitionData, load_data
+from competition.data.source.layout import CompetitionData, load_data
 from competition.errors import StorageError, UsageError
-from competition.prediction.grader import grade
-from competition.prediction.split import split_competition
+from competition.prediction.submission.grade import grade
+from competition.prediction.submission.split import split_competition
 
 
 def read(path: Path) -> list[list[str]]:

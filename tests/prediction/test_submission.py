@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.layout import CompetitionData
+from competition.data.source.layout import CompetitionData
 from competition.errors import SubmissionError
-from competition.prediction.submission import check_submission, read_submission, write_submission
-from competition.prediction.template import Template
+from competition.prediction.submission.template import Template
+from competition.prediction.submission.write import check_submission, read_submission, write_submission
 from competition.types import Predictions
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from competition.errors import UsageError
-from competition.prediction.tta import METHODS, choose_merge, merge_views
-from competition.training.metrics import log_softmax, per_photo_loss, softmax
+from competition.prediction.views.merge import METHODS, choose_merge, merge_views
+from competition.record.metrics import log_softmax, per_photo_loss, softmax
 
 VIEWS = ("identity", "hflip", "large")
 

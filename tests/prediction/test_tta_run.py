@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.layout import CompetitionData, Photo
+from competition.data.source.layout import CompetitionData, Photo
 from competition.errors import DataError
 from competition.files import write_npz
-from competition.prediction.tta import merge_views
-from competition.prediction.tta_run import merge_run
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.tracking import RunDir
+from competition.prediction.views.merge import merge_views
+from competition.prediction.views.merge_run import merge_run
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import RunDir
 
 CLASSES = ("beagle", "boxer", "collie")
 VIEWS = ("identity", "hflip")
@@ -106,7 +106,7 @@ def test_the_command_prints_the_table(run: RunDir, data: CompetitionData, monkey
     from competition.files import write_json
 
     write_json(run / "config.json", {"engine": "TrainConfig"})
-    monkeypatch.setattr("competition.data.layout.load_data", lambda where=None, like=None: data)
+    monkeypatch.setattr("competition.data.source.layout.load_data", lambda where=None, like=None: data)
     done = CliRunner().invoke(cli.app, ["show", "tta", str(run.path)], catch_exceptions=False)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()

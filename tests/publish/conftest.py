@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from competition.publish import bundle, kernels
-from competition.publish.bundle import Bundle
-from competition.publish.kernel_spec import KernelSpec, load_spec
-from competition.publish.kernels import build
+from competition.publish.build import bundle, kernels
+from competition.publish.build.bundle import Bundle
+from competition.publish.build.kernels import build
+from competition.publish.build.spec import KernelSpec, load_spec
 
 Write = Callable[..., KernelSpec]
 SMALL_KIT = {

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from competition.errors import DataError, UsageError
-from competition.publish import bundle, kernel_loader
-from competition.publish.bundle import Bundle, pack, unpack
-from competition.publish.credentials import CredentialError, require_no_secrets, secrets_in
+from competition.publish.build import bundle, loader
+from competition.publish.build.bundle import Bundle, pack, unpack
+from competition.publish.build.secrets import CredentialError, require_no_secrets, secrets_in
 
 # Shapes of credentials, put together here so that no scanner takes this file for a leak. None is real.
 KAGGLE_JSON = b'{"username": "someone", "' + b'key": "' + b"0123456789abcdef" * 2 + b'"}'
@@ -79,7 +79,9 @@ def test_the_text_comes_back_whole_and_needs_no_escape(kit: Path) -> None:
 
 def test_the_kit_itself_can_be_packed_with_its_templates() -> None:
     files = pack(bundle.PACKAGES).files
-    assert {"competition/pipeline.py", "competition/explain/templates/base.html", "baselines/registry.py"} <= set(files)
+    assert {"competition/pipeline.py", "competition/report/html/templates/base.html", "baselines/registry.py"} <= set(
+        files
+    )
     assert not [name for name in files if "test" in Path(name).parts or name.endswith(".pyc")]
 
 
@@ -134,8 +136,8 @@ def test_the_loader_makes_the_packages_importable_in_children_too(kit: Path, tmp
     packed = pack(["competition"], kit)
     code = f"""
 import subprocess, sys
-sys.path.insert(0, {str(Path(kernel_loader.__file__).parent)!r})
-from kernel_loader import load_kit
+sys.path.insert(0, {str(Path(loader.__file__).parent)!r})
+from loader import load_kit
 print(load_kit({packed.text!r}, {packed.digest!r}))
 import competition
 child = [sys.executable, "-c", "import competition; print(competition.VALUE)"]
@@ -149,8 +151,8 @@ def test_the_loader_stops_at_another_digest_and_where_there_is_no_kit(
     kit: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit, match="damaged"):
-        kernel_loader.load_kit(pack(["competition"], kit).text, "0" * 64)
+        loader.load_kit(pack(["competition"], kit).text, "0" * 64)
     monkeypatch.setenv("DOGBREED_KAGGLE_ROOT", str(tmp_path))
     monkeypatch.setitem(sys.modules, "competition", None)
     with pytest.raises(SystemExit, match="attach what"):
-        kernel_loader.load_kit("", "")
+        loader.load_kit("", "")

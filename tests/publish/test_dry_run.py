@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 
 from competition.errors import DataError, KitError, ResumeError, SubmissionError, UsageError
-from competition.publish import dry_run as module
-from competition.publish import kernel_guard
-from competition.publish.dry_run import DryRunError, dry_run
-from competition.publish.kernel_spec import find_kernel, list_kernels
-from competition.publish.rehearsal import rehearse, tiny_dataset
+from competition.publish.build.spec import find_kernel, list_kernels
+from competition.publish.dry_run import dry_run as module
+from competition.publish.dry_run import guard as kernel_guard
+from competition.publish.dry_run.dry_run import DryRunError, dry_run
+from competition.publish.dry_run.rehearsal import rehearse, tiny_dataset
 
 Built = Callable[..., Path]
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -235,7 +235,7 @@ def test_a_notebook_is_asked_for_its_short_mode(built: Built, tmp_path: Path) ->
 @pytest.mark.skipif(sys.platform != "linux", reason="the system ends the kernel's process")
 def test_a_killed_dry_run_takes_its_kernel_along(built: Built, tmp_path: Path) -> None:
     folder = built("import os, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(60)\n")
-    code = "import sys; from pathlib import Path; from competition.publish.dry_run import dry_run; "
+    code = "import sys; from pathlib import Path; from competition.publish.dry_run.dry_run import dry_run; "
     code += "dry_run(Path(sys.argv[1]), Path(sys.argv[2]), {}, echo=False)"
     starter = subprocess.Popen([sys.executable, "-c", code, str(folder), str(tmp_path / "out")])
     log = tmp_path / "out" / "log.txt"
@@ -331,7 +331,7 @@ def test_every_kernel_of_the_repository_runs_on_small_data(name: str, tmp_path: 
 @pytest.mark.shared
 def test_the_probe_kernel_on_the_real_photos_gives_the_submission_of_dogbreed_run(shared: Path, tmp_path: Path) -> None:
     """About ten minutes on two cores: the kernel computes the features anew."""
-    from competition.prediction.submission import read_submission
+    from competition.prediction.submission.write import read_submission
 
     finished = Path(os.environ.get("DOGBREED_PROBE_RUN", CHECKOUT / "runs" / "probe"))
     if not (finished / "submission.csv").is_file():

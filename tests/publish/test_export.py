@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from competition.errors import DataError, UsageError
-from competition.publish import export
-from competition.publish.notebook import joined
+from competition.publish.build import export
+from competition.publish.build.ipynb import joined
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ def code_of(path: Path) -> list[str]:
 def alone(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run code where the checkout is out of reach: without ``site``, an editable installation is not found."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOGBREED", "PYTHON"))}
-    # Kaggle's image is read by an environment of the tests' own through a .pth file, which is not followed without site.
+    # The tests' environment may read an image's through a .pth file, which is not followed without site.
     installed = os.pathsep.join(path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"})
     environment |= {"PYTHONPATH": installed, "DOGBREED_SHORT": "1", "MPLBACKEND": "Agg"}
     environment |= {"HOME": str(folder), "DOGBREED_CACHE": str(folder / "cache"), "NO_ALBUMENTATIONS_UPDATE": "1"}

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from competition.errors import DataError, KitError, StorageError, UsageError
-from competition.publish import image_environment as making
-from competition.publish.dry_run import DryRunError, dry_run
-from competition.publish.image_environment import MARKER, environment_of, find_interpreter
-from competition.publish.image_list import from_freeze, list_text, used
-from competition.publish.images import FOLDER, Image, find_image, image_names, read_image
-from competition.publish.kernel_spec import KAGGLE_PYTHON
+from competition.publish.build.spec import KAGGLE_PYTHON
+from competition.publish.dry_run.dry_run import DryRunError, dry_run
+from competition.publish.images import environment as making
+from competition.publish.images.environment import MARKER, environment_of, find_interpreter
+from competition.publish.images.freeze import from_freeze, list_text, used
+from competition.publish.images.image import FOLDER, Image, find_image, image_names, read_image
 
 Built = Callable[..., Path]
 HERE = (sys.version_info[0], sys.version_info[1])

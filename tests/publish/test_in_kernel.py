@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from competition.prediction.checker import SubmissionReport
+from competition.prediction.submission.check import SubmissionReport
 from competition.publish import in_kernel
-from competition.publish.record import check_record
+from competition.publish.output_record import check_record
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from unittest.mock import ANY
 import pytest
 
 from competition.errors import DataError, UsageError
-from competition.publish import kernels
-from competition.publish.credentials import CredentialError
-from competition.publish.kernel_spec import find_kernel, list_kernels, load_spec, slug_of
-from competition.publish.preflight_metadata import KEYS
+from competition.publish.build import kernels
+from competition.publish.build.secrets import CredentialError
+from competition.publish.build.spec import find_kernel, list_kernels, load_spec, slug_of
+from competition.publish.preflight.metadata import KEYS
 from tests.publish.conftest import Write
 from tests.publish.test_bundle import KAGGLE_JSON
 

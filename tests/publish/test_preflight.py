@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from competition.publish import kernels, preflight, preflight_code
-from competition.publish.finding import Finding
-from competition.publish.kernel_spec import list_kernels
-from competition.publish.preflight import check_all, check_kernel
+from competition.publish.build import kernels
+from competition.publish.build.spec import list_kernels
+from competition.publish.preflight import check
+from competition.publish.preflight import code as preflight_code
+from competition.publish.preflight.check import check_all, check_kernel
+from competition.publish.preflight.finding import Finding
 from tests.publish.conftest import Write
 from tests.publish.test_bundle import PLANTED
 
@@ -256,7 +258,7 @@ def test_a_cost_beyond_the_session_is_found(built: Built) -> None:
     assert only(folder, cost_seconds=11 * 3600).rule == "time-limit"
     on_tpu = change(folder, enable_tpu=True, machine_shape="TpuV38")
     assert only(on_tpu, cost_seconds=9 * 3600).rule == "time-limit"
-    assert preflight.SESSION_SECONDS == 12 * 3600
+    assert check.SESSION_SECONDS == 12 * 3600
 
 
 def test_two_kernels_of_one_title_are_found(write_kernel: Write, small_kit: None, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from competition.publish.images import Image, find_image
-from competition.publish.preflight import check_kernel
-from competition.publish.reached import reached
+from competition.publish.images.image import Image, find_image
+from competition.publish.preflight.check import check_kernel
+from competition.publish.preflight.reached import reached
 
 Built = Callable[..., Path]
 KIT = {
@@ -144,10 +144,10 @@ def test_a_module_that_the_list_does_not_know_is_a_note(built: Built) -> None:
 @pytest.mark.parametrize("lacking", ["optuna"])
 def test_a_late_import_of_the_kit_is_told_where_a_call_leads_to_it(built: Built, lacking: str) -> None:
     """With the kit's own files: the wheels mode carries none, so they are those that would be in the wheel."""
-    source = "from competition.training.one_fold import sweep_recipe\n\nsweep_recipe(*range(4), trials=1)\n"
+    source = "from competition.training.sweep.one_fold import sweep_recipe\n\nsweep_recipe(*range(4), trials=1)\n"
     found = imports(built("print(1)\n", mode="wheels"), "colab")
     assert found == []
-    from competition.publish import bundle
+    from competition.publish.build import bundle
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle, "pack", _whole)
@@ -155,12 +155,12 @@ def test_a_late_import_of_the_kit_is_told_where_a_call_leads_to_it(built: Built,
         assert "what it calls imports optuna late (competition/training/" in told
         assert "--also optuna" in told
         assert imports(built(source, mode="wheels"), "kaggle") == []
-        quiet = "from baselines.experiments_run import run_study\nrun_study(None)\n"  # does without Optuna
+        quiet = "from baselines.studies.run import run_study\nrun_study(None)\n"  # does without Optuna
         assert imports(built(quiet, mode="wheels"), "colab") == []
 
 
 def _whole(packages: object, root: Path | None = None) -> object:
-    from competition.publish.bundle import Bundle
+    from competition.publish.build.bundle import Bundle
 
     place = Path(__file__).parents[2]
     paths = [path for name in ("competition", "baselines") for path in (place / name).rglob("*.py")]

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from competition.errors import KitError, UsageError, WeightsError
-from competition.publish import wheels
-from competition.publish.credentials import CredentialError
-from competition.publish.dry_run import dry_run
-from competition.publish.finding import Finding
-from competition.publish.kernel_spec import DATASET
-from competition.publish.kernels import build
-from competition.publish.preflight import check_all, check_dataset, check_kernel
-from competition.publish.preflight_dataset import backbones_in
-from competition.publish.wheels import BuiltDataset, build_dataset, weight_folders
+from competition.publish.build.kernels import build
+from competition.publish.build.secrets import CredentialError
+from competition.publish.build.spec import DATASET
+from competition.publish.dry_run.dry_run import dry_run
+from competition.publish.preflight.check import check_all, check_dataset, check_kernel
+from competition.publish.preflight.dataset import backbones_in
+from competition.publish.preflight.finding import Finding
+from competition.publish.push import offline_dataset
+from competition.publish.push.offline_dataset import BuiltDataset, build_dataset, weight_folders
 from tests.publish.conftest import Write
 from tests.publish.test_bundle import PLANTED
 
@@ -48,7 +48,7 @@ def dataset(tmp_path: Path) -> Path:
     (folder / "weights" / "tiny").mkdir(parents=True)
     (folder / "weights" / "tiny" / "config.json").write_text('{"architecture": "test_resnet"}')
     (folder / "weights" / "tiny" / "model.safetensors").write_bytes(b"weights")
-    (folder / "dataset-metadata.json").write_text(json.dumps(dict(wheels._metadata("someone"))))
+    (folder / "dataset-metadata.json").write_text(json.dumps(dict(offline_dataset._metadata("someone"))))
     return folder
 
 
@@ -67,7 +67,7 @@ def test_the_dataset_holds_the_wheel_the_weights_and_private_metadata(made: Buil
     assert backbones_in(made.folder) == ("tiny", "test_resnet")
     with zipfile.ZipFile(made.folder / "wheels" / made.wheels[0]) as wheel:
         names = wheel.namelist()
-    assert "competition/explain/templates/base.html" in names
+    assert "competition/report/html/templates/base.html" in names
     assert not [name for name in names if name.startswith(("tests", "runs", "build"))]
 
 
@@ -207,14 +207,14 @@ def test_a_credential_beside_the_weights_is_not_copied(
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "config.json").write_bytes(PLANTED["a Kaggle key"])
-    monkeypatch.setattr(wheels, "_kit_wheel", lambda root, out: None)
+    monkeypatch.setattr(offline_dataset, "_kit_wheel", lambda root, out: None)
     with pytest.raises(CredentialError):
         build_dataset(tmp_path / "out", [folder])
     assert not (tmp_path / "out").exists()
 
 
 def test_what_pip_cannot_do_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheels, "_kit_wheel", lambda root, out: None)
+    monkeypatch.setattr(offline_dataset, "_kit_wheel", lambda root, out: None)
     with pytest.raises(UsageError, match="no requirement that pip knows"):
         build_dataset(tmp_path / "out", also=["not a name"])
     monkeypatch.setenv("PIP_NO_INDEX", "1")

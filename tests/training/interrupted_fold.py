@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from competition.training import session  # noqa: F401 - imported before the fork, so that each start is quick
-from competition.training.callbacks import KitCallback
-from competition.training.learner import fit_fold
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.training.engine.callbacks import KitCallback
+from competition.training.finetune import fit_fold as session  # noqa: F401 - imported before the fork, so that each start is quick
+from competition.training.finetune.fold_job import fit_fold
 from tests.training.small_fold import small_config, small_data, small_fold
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from competition.config import ProbeConfig
-from competition.data.layout import Photo
+from competition.data.source.layout import Photo
 from competition.files import digest_of_array, write_json
-from competition.training import embed as module
-from competition.training.models import find_backbones
+from competition.training.backbones.create import find_backbones
+from competition.training.probe import embed as module
 from competition.types import view
 
 CONFIG = ProbeConfig(batch_size=4, workers=0, precision="float32", device="cpu")

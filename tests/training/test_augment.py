@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from competition.errors import UsageError
-from competition.training.augment import (
+from competition.training.photos.augment import (
     BACKENDS,
     STRENGTHS,
     CentreSquare,

@@ -15,9 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from competition.config import ProbeConfig
 from competition.errors import UsageError, WeightsError
-from competition.training import probe
-from competition.training.backbones import MOST_AT_ONCE
-from competition.training.models import (
+from competition.training.backbones.create import (
     classifier_of,
     create_model,
     find_backbones,
@@ -25,8 +23,10 @@ from competition.training.models import (
     imagenet_classifier,
     try_features,
 )
-from competition.training.optim import parameter_groups
-from competition.training.regularise import set_head
+from competition.training.backbones.find import MOST_AT_ONCE
+from competition.training.finetune.mixing import set_head
+from competition.training.finetune.parameter_groups import parameter_groups
+from competition.training.probe import linear_probe
 from tests.training.small_fold import small_config
 
 BREEDS = ["beagle", "cardigan", "pug"]
@@ -73,8 +73,8 @@ def test_every_kind_of_classifier_is_used_or_left_out(
     save(tmp_path / "w" / "it", architecture, classes)
     refs = find_backbones((), tmp_path / "w")
     assert try_features(refs[0]).shape == (1, refs[0].num_features)
-    probe.check_backbones(refs, BREEDS, ProbeConfig())
-    found = probe._own_classifiers(refs, BREEDS)
+    linear_probe.check_backbones(refs, BREEDS, ProbeConfig())
+    found = linear_probe._own_classifiers(refs, BREEDS)
     printed = capfd.readouterr().err
     assert set(found) == (set() if said else {"it"})
     assert printed.count("note:") == (1 if said else 0)
@@ -96,8 +96,8 @@ def test_every_kind_of_classifier_is_used_or_left_out(
 
 def test_nothing_is_said_where_the_rows_are_not_wanted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "it", "test_vit", 0)
-    probe.check_backbones(find_backbones((), tmp_path), BREEDS, ProbeConfig(imagenet_prior=False))
-    probe.check_backbones(find_backbones((), tmp_path), ["a", "b"], ProbeConfig())
+    linear_probe.check_backbones(find_backbones((), tmp_path), BREEDS, ProbeConfig(imagenet_prior=False))
+    linear_probe.check_backbones(find_backbones((), tmp_path), ["a", "b"], ProbeConfig())
     assert "note" not in capfd.readouterr().err
 
 
@@ -105,7 +105,7 @@ def test_one_note_names_all_backbones_without_rows(tmp_path: Path, capfd: pytest
     save(tmp_path / "a", "test_vit", 0)
     save(tmp_path / "b", "test_resnet", 120)
     save(tmp_path / "c", "test_resnet", seed=1)
-    probe.check_backbones(find_backbones((), tmp_path), BREEDS, ProbeConfig())
+    linear_probe.check_backbones(find_backbones((), tmp_path), BREEDS, ProbeConfig())
     printed = " ".join(capfd.readouterr().err.split())
     assert printed.count("note:") == 1
     assert "a has no classifier; b has a classifier of 120 classes: used without" in printed
@@ -117,14 +117,14 @@ def test_a_backbone_without_rows_does_not_take_them_from_the_others(rng: np.rand
     weight = rng.normal(size=(10, 3))
     useful = rng.normal(size=(120, 10)) + weight.T[labels]
     features = {"a/b/identity": useful.astype(np.float32), "c/identity": rng.normal(size=(120, 5)).astype(np.float32)}
-    matrix = probe.Matrix((("a/b/identity",), ("c/identity",)))
+    matrix = linear_probe.Matrix((("a/b/identity",), ("c/identity",)))
     own = {"a/b": (weight, np.zeros(3))}
     config = ProbeConfig(device="cpu")
-    path = probe._Path(matrix, features, labels, np.arange(120) % 5, 3, own, config)
+    path = linear_probe._Path(matrix, features, labels, np.arange(120) % 5, 3, own, config)
     centre = path.problems.centre.reshape(16, 5, 3)
     assert float(centre[:10].abs().min()) > 0
     assert float(centre[10:15].abs().max()) == 0
-    assert probe._Path(matrix, features, labels, np.arange(120) % 5, 3, {}, config).problems.centre is None
+    assert linear_probe._Path(matrix, features, labels, np.arange(120) % 5, 3, {}, config).problems.centre is None
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from competition.errors import DataError
-from competition.training import board
-from competition.training.board_projector import reduce_dimensions, thin
+from competition.record import board
+from competition.record.projector import reduce_dimensions, thin
 
 CLASSES = ("affenpinscher", "beagle", "collie", "dingo")
 

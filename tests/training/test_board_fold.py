@@ -9,9 +9,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from competition.training.board_fold import FoldPictures, log_fold_end
-from competition.training.learner import fit_fold
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.training.finetune.board import FoldPictures, log_fold_end
+from competition.training.finetune.fold_job import fit_fold
 from tests.training.small_fold import small_config, small_data, small_fold
 
 

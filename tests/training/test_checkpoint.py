@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from competition.errors import ResumeError
-from competition.training.checkpoint import (
+from competition.training.engine.checkpoint import (
     Checkpoint,
     CheckpointStore,
     pack_optimiser,

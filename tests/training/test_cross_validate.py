@@ -14,17 +14,17 @@ import pytest
 
 from competition import pipeline
 from competition.config import ProbeConfig
-from competition.data.audit_report import AuditReport
+from competition.data.audit.report import AuditReport
 from competition.data.folds import make_folds
 from competition.errors import UsageError, WeightsError
+from competition.record.metrics import log_loss, softmax
+from competition.record.run_dir import RunDir
+from competition.training.backbones.create import find_backbones
 from competition.training.cross_validate import assemble, cross_validate, open_run, origin_notes
-from competition.training.embed import Block, embed
-from competition.training.metrics import log_loss, softmax
-from competition.training.models import find_backbones
-from competition.training.prepare import Prepared
-from competition.training.probe_run import fit_heads
-from competition.training.run_files import read_run
-from competition.training.tracking import RunDir
+from competition.training.probe.embed import Block, embed
+from competition.training.probe.run import fit_heads
+from competition.training.run.files import read_run
+from competition.training.run.prepare import Prepared
 from competition.types import VIEWS, FoldResult, Predictions
 from tests.training.small_fold import small_config, small_data
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from competition.files import read_npz
-from competition.training.distributed import fit_folds
-from competition.training.learner import fit_fold
-from competition.training.loader import StepSampler
-from competition.training.tracking import History, RunDir
+from competition.record.run_dir import History, RunDir
+from competition.training.engine.processes import fit_folds
+from competition.training.finetune.fold_job import fit_fold
+from competition.training.photos.loader import StepSampler
 from competition.types import Fold
 from tests.training.distributed_fold import SETTINGS
 from tests.training.small_fold import small_config, small_data, small_fold

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from competition.config import ProbeConfig
-from competition.data.images import read_photo, render_view
-from competition.data.layout import Photo
-from competition.training import embed as module
-from competition.training.embed import Block, embed
-from competition.training.models import create_model, find_backbones
+from competition.data.photos.views import read_photo, render_view
+from competition.data.source.layout import Photo
+from competition.training.backbones.create import create_model, find_backbones
+from competition.training.probe import embed as module
+from competition.training.probe.embed import Block, embed
 from competition.types import view
 from tests.training.small_fold import small_data
 

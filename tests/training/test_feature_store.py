@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from competition.data.layout import Photo
+from competition.data.source.layout import Photo
 from competition.files import digest_of_array, read_json, write_json
 from competition.locks import only_one
-from competition.training import embed as module
-from competition.training.feature_store import FeatureStore
+from competition.training.probe import embed as module
+from competition.training.probe.feature_store import FeatureStore
 from tests.training import racing_embed
 from tests.training.small_fold import small_data
 

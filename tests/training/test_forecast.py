@@ -10,14 +10,14 @@ import torch
 
 from competition.config import ProbeConfig
 from competition.files import write_json
-from competition.training import estimate
+from competition.record.run_dir import RunDir
 from competition.training import forecast as module
-from competition.training.embed import embed
+from competition.training.backbones.create import create_model, find_backbones
+from competition.training.finetune import estimate
+from competition.training.finetune.parameter_groups import trainable_names
 from competition.training.forecast import announce, forecast, settle
-from competition.training.models import create_model, find_backbones
-from competition.training.optim import trainable_names
-from competition.training.probe_run import probe_blocks
-from competition.training.tracking import RunDir
+from competition.training.probe.embed import embed
+from competition.training.probe.run import probe_blocks
 from competition.types import CVResult, FoldResult
 from tests.training.small_fold import small_config, small_data
 
@@ -96,7 +96,7 @@ def test_the_first_call_and_the_slow_ones_do_not_count(monkeypatch: pytest.Monke
     def action() -> None:
         now[0] += next(lengths)
 
-    monkeypatch.setattr("competition.training.estimate.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("competition.training.finetune.estimate.time", SimpleNamespace(monotonic=lambda: now[0]))
     assert estimate.best_of(action, least=5.0) == 1.0
     assert now[0] == 106.0
 

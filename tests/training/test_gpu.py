@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from competition.files import read_npz
-from competition.training.callbacks import KitCallback
-from competition.training.distributed import fit_folds
-from competition.training.learner import fit_fold
-from competition.training.models import find_backbones
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.training.backbones.create import find_backbones
+from competition.training.engine.callbacks import KitCallback
+from competition.training.engine.processes import fit_folds
+from competition.training.finetune.fold_job import fit_fold
 from competition.types import Fold
 from tests.training import interrupted_fold
 from tests.training.small_fold import small_config, small_data, small_fold
@@ -113,10 +113,10 @@ def test_folds_in_processes_of_their_own(data, tmp_path):
 
 
 def test_a_network_from_scratch_learns(tmp_path):
-    from baselines.datasets import load_dataset
-    from baselines.fitting import fit
+    from baselines.data.datasets import load_dataset
     from baselines.registry import create_model
-    from baselines.torch_nets.adapter import predict
+    from baselines.torch_nets.training.adapter import predict
+    from baselines.training.fit import fit
 
     digits = load_dataset("digits", image_size=28)
     model = create_model("lenet5", image_size=digits.image_size, in_channels=1, num_classes=10)
@@ -132,8 +132,8 @@ def test_a_network_from_scratch_learns(tmp_path):
 def test_features_are_those_of_the_cpu(shared, tmp_path, monkeypatch):
     import timm
 
-    from competition.training.embed import Normalise
-    from competition.training.models import create_model
+    from competition.training.backbones.create import create_model
+    from competition.training.probe.embed import Normalise
 
     for ref in find_backbones((), shared / "weights"):
         model = create_model(ref, 120, pretrained=True, image_size=224).eval()

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from competition.training.half import spare_slow_convolutions
+from competition.training.engine.half_precision import spare_slow_convolutions
 
 
 def small_net() -> nn.Sequential:

@@ -12,16 +12,16 @@ import torch
 
 from competition.errors import ResumeError, UsageError, WeightsError
 from competition.files import read_json, read_npz
-from competition.training import session
-from competition.training.callbacks import KitCallback, TrainingError
-from competition.training.distributed import World
-from competition.training.learner import build_model, check_job, choose_device, fit_fold, merged
-from competition.training.metrics import log_loss, softmax
-from competition.training.models import load_weights
-from competition.training.optim import layer_numbers, parameter_groups, rate_factor, trainable_names
-from competition.training.predict import predict_views
-from competition.training.session import make_learner
-from competition.training.tracking import History, RunDir
+from competition.record.metrics import log_loss, softmax
+from competition.record.run_dir import History, RunDir
+from competition.training.backbones.create import load_weights
+from competition.training.engine.callbacks import KitCallback, TrainingError
+from competition.training.engine.processes import World
+from competition.training.finetune import fit_fold as session
+from competition.training.finetune.fit_fold import make_learner
+from competition.training.finetune.fold_job import build_model, check_job, choose_device, fit_fold, merged
+from competition.training.finetune.parameter_groups import layer_numbers, parameter_groups, rate_factor, trainable_names
+from competition.training.photos.predict_views import predict_views
 from tests.training.small_fold import CLASSES, SIDE, small_config, small_data, small_fold
 
 CPU = torch.device("cpu")
@@ -443,7 +443,7 @@ def test_groups_hold_every_parameter_once(data, run):
 
 
 def test_the_estimate_is_told_even_when_the_first_batch_takes_long(data, run, capsys, monkeypatch):
-    from competition.training import step_learner
+    from competition.training.engine import step_learner
 
     monkeypatch.setattr(step_learner.Clock, "seconds", property(lambda _: 16.0))
     fit_fold(data, small_fold(data), small_config(epochs=1, batch_size=36), run, weights=None)

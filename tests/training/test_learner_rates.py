@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.training.lr_find import RateRange, lr_find, plot_rates
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.training.finetune.lr_find import RateRange, lr_find, plot_rates
 from tests.training.small_fold import small_config, small_data, small_fold
 
 

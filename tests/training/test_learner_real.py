@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from competition.data.layout import load_data
-from competition.training.learner import build_model, check_job
-from competition.training.metrics import accuracy, log_loss, softmax
-from competition.training.predict import predict_views
-from competition.training.tracking import RunDir
+from competition.data.source.layout import load_data
+from competition.record.metrics import accuracy, log_loss, softmax
+from competition.record.run_dir import RunDir
+from competition.training.finetune.fold_job import build_model, check_job
+from competition.training.photos.predict_views import predict_views
 from competition.types import Fold
 from tests.training.small_fold import small_config
 
@@ -62,6 +62,6 @@ def test_half_precision_predictions_agree_with_full_ones(real, shared, tmp_path)
 
 
 def _read(path):
-    from competition.data.images import read_photo
+    from competition.data.photos.views import read_photo
 
     return read_photo(path)

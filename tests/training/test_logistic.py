@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from competition.training.logistic import Problems, solve
+from competition.training.probe.logistic import Problems, solve
 
 N, D, C, FOLDS = 300, 12, 4, 3
 

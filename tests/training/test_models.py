@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from competition.errors import ResumeError, UsageError, WeightsError
-from competition.training.models import (
+from competition.training.backbones.create import (
     classifier_of,
     create_model,
     find_backbones,

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from competition import cli
-from competition.data.layout import CompetitionData
+from competition.data.source.layout import CompetitionData
 from competition.errors import KitError, ResumeError, UsageError
-from competition.training.one_fold import sweep_recipe
-from competition.training.sweep_space import parse_space
+from competition.training.sweep.one_fold import sweep_recipe
+from competition.training.sweep.space import parse_space
 from tests.training.small_fold import small_config, small_data
 
 SMALL = {"n_folds": 3, "epochs": 3, "ema_decay": 0.0, "image_size": 32}
@@ -26,7 +26,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CompetitionData:
 @pytest.fixture
 def run_command(data: CompetitionData, monkeypatch: pytest.MonkeyPatch):
     """Run ``dogbreed`` in this process on the tiny data, with the smoke recipe made tinier."""
-    monkeypatch.setattr("competition.data.layout.load_data", lambda where=None: data)
+    monkeypatch.setattr("competition.data.source.layout.load_data", lambda where=None: data)
     settings = ("n_folds=3", "epochs=2", "image_size=32", "workers=0", "cache=false", "device=cpu")
 
     def run(*arguments: str) -> str:
@@ -114,7 +114,7 @@ def test_mistakes_are_one_clear_line(arguments: list[str], said: str) -> None:
 
 def test_after_ctrl_c_the_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from competition.cli.train import how_to_continue
-    from competition.entry import run_app
+    from competition.system.command_line import run_app
 
     def command() -> None:
         with how_to_continue(tmp_path / "run"):

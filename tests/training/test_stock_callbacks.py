@@ -28,8 +28,8 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.callback.tensorboard import TensorBoardCallback
 
-from competition.training.learner import fit_fold
-from competition.training.tracking import History, RunDir
+from competition.record.run_dir import History, RunDir
+from competition.training.finetune.fold_job import fit_fold
 from tests.training.small_fold import SIDE, small_config, small_data, small_fold
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from competition.config import TrainConfig
 from competition.errors import KitError, ResumeError, StorageError, UsageError
-from competition.training.sweep import OnEpoch, run_sweep
-from competition.training.sweep_space import Choice, Range, Space, parse_space
-from competition.training.tracking import RunDir
+from competition.record.run_dir import RunDir
+from competition.training.sweep.space import Choice, Range, Space, parse_space
+from competition.training.sweep.study import OnEpoch, run_sweep
 from competition.types import FoldResult, Predictions
 
 CONFIG = TrainConfig(name="tiny", epochs=4, freeze_epochs=0)
@@ -127,7 +127,7 @@ def test_a_killed_trial_is_taken_up_too(tmp_path: Path) -> None:
 
 
 def test_a_diverged_trial_does_not_end_the_sweep(tmp_path: Path) -> None:
-    from competition.training.callbacks import TrainingError
+    from competition.training.engine.callbacks import TrainingError
 
     def diverge(trial: int, epoch: int) -> None:
         if trial == 2:
@@ -144,7 +144,7 @@ def test_a_diverged_trial_does_not_end_the_sweep(tmp_path: Path) -> None:
 
 
 def test_a_recipe_that_always_diverges_stops_soon(tmp_path: Path) -> None:
-    from competition.training.callbacks import TrainingError
+    from competition.training.engine.callbacks import TrainingError
 
     def diverge(trial: int, epoch: int) -> None:
         raise TrainingError("the loss is NaN in step 1")
@@ -297,6 +297,6 @@ def test_values_the_recipe_refuses_are_refused_before_the_first_trial(tmp_path: 
 
 
 def test_every_usual_range_is_accepted_by_the_recipe() -> None:
-    from competition.training.sweep_space import DEFAULTS
+    from competition.training.sweep.space import DEFAULTS
 
     Space(DEFAULTS).check(CONFIG)

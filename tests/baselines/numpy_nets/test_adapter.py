@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from baselines import create_model, load_dataset
-from baselines.batches import TrainBatches
-from baselines.fit_config import FitConfig
+from baselines.contract.batches import TrainBatches
+from baselines.contract.config import FitConfig
+from baselines.contract.schedules import rate_at
 from baselines.numpy_nets import adapter
 from baselines.numpy_nets.mlp import MLP
 from baselines.port import load_into, weights_of
-from baselines.schedules import rate_at
 from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
-from competition.training.tracking import History, RunDir
+from competition.record.run_dir import History, RunDir
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from competition.cli import main
-from competition.publish import backoff
+from competition.publish.kaggle import backoff
 from tests.publish.stand_in.server import Server, serving
 from tests.publish.stand_in.world import COMPETITION, KEY, TOKEN, USER, World
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from competition.publish import client
+from competition.publish.kaggle import client
 from tests.publish.stand_in.conftest import Dogbreed
 from tests.publish.stand_in.world import Fault, World
 

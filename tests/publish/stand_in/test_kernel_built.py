@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from competition.data.sample import draw_sample
+from competition.data.sample.competition import draw_sample
 from competition.environment import cache_folder
-from competition.publish.dry_run import dry_run
-from competition.publish.kernel_spec import find_kernel
-from competition.publish.kernels import read_code
-from competition.publish.rehearsal import tiny_dataset
+from competition.publish.build.kernels import read_code
+from competition.publish.build.spec import find_kernel
+from competition.publish.dry_run.dry_run import dry_run
+from competition.publish.dry_run.rehearsal import tiny_dataset
 from tests.publish.stand_in.conftest import Dogbreed, submission_text
 from tests.publish.stand_in.world import COMPETITION, USER, Kernel, World
 

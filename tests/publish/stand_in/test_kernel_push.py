@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from competition.publish import kernel_session
+from competition.publish.push import kernel_session
 from tests.publish.stand_in.conftest import CODE, Client, Dogbreed, kernel_folder, submission_text
 from tests.publish.stand_in.world import USER, Fault, Kernel, World
 

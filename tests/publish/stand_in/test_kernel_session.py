@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from competition.publish import backoff
+from competition.publish.kaggle import backoff
 from tests.publish.stand_in.conftest import Client, Dogbreed
 from tests.publish.stand_in.world import Fault, Kernel, World
 

@@ -14,9 +14,9 @@ from types import FrameType
 import pytest
 
 from competition.cli import main
-from competition.publish import client
-from competition.publish.kaggle_errors import KaggleError
-from competition.publish.redact import redacted
+from competition.publish.kaggle import client
+from competition.publish.kaggle.errors import KaggleError
+from competition.publish.kaggle.redact import redacted
 from tests.publish.stand_in.conftest import Dogbreed, submission_text
 from tests.publish.stand_in.server import Server
 from tests.publish.stand_in.world import KEY, TOKEN, USER, Fault, World

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competition.publish.backoff import Patience, persistently
-from competition.publish.kaggle_errors import KaggleError, KernelError, Kind, translate
-from competition.publish.record import check_record, safe_name, write_record
-from competition.publish.standing import Place, mark, place_of
-from competition.publish.transfer import Remote
+from competition.publish.kaggle.backoff import Patience, persistently
+from competition.publish.kaggle.errors import KaggleError, KernelError, Kind, translate
+from competition.publish.kaggle.standing import Place, mark, place_of
+from competition.publish.kaggle.transfer import Remote
+from competition.publish.output_record import check_record, safe_name, write_record
 
 PIECES = st.sampled_from(["..", ".", "/", "\\", "a", "b.csv", " ", "C:", "~", "\x00", "\n", "é", ""])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from competition.prediction.ledger import now
+from competition.prediction.ledger.ledger import now
 from tests.publish.stand_in.conftest import IDS, Client, Dogbreed, submission_text
 from tests.publish.stand_in.world import Fault, World
 

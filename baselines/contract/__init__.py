@@ -1,0 +1,1 @@
+"""What every framework trains by: configuration, schedules, batches, augmentation, outcome."""

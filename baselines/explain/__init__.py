@@ -1,0 +1,1 @@
+"""A trained baseline behind the protocol of the explanations."""

@@ -1,0 +1,1 @@
+"""Train, keep, evaluate: the same for every framework."""

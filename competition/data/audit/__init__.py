@@ -1,0 +1,1 @@
+"""Duplicates, leaks, broken photos."""

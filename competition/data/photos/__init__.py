@@ -1,0 +1,1 @@
+"""From bytes to pixels to views, and the cache of resized photos."""

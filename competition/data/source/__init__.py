@@ -1,0 +1,1 @@
+"""From an archive or a folder to one ``CompetitionData``."""

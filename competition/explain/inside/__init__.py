@@ -1,0 +1,1 @@
+"""What a layer or a class answers to."""

@@ -1,0 +1,1 @@
+"""Where in the photo: class activation maps, attributions, their faithfulness."""

@@ -1,0 +1,1 @@
+"""The protocol of an explained model, and its adapters."""

@@ -1,0 +1,1 @@
+"""Figures, overlays and grids: the lowest room that draws."""

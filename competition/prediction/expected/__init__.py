@@ -1,0 +1,1 @@
+"""A submission beside its run: their relation, the score to expect."""

@@ -1,0 +1,1 @@
+"""A kernel's folder from its ``kernel.toml``."""

@@ -1,0 +1,1 @@
+"""The software of Kaggle's and Colab's images, as data and as environments."""

@@ -1,0 +1,1 @@
+"""Kaggle's client: retries, transfers, submissions, standings."""

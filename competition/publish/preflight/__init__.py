@@ -1,0 +1,1 @@
+"""Traps before a push."""

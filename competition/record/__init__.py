@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, history, metrics, TensorBoard. Every trainer writes through it."""

@@ -1,0 +1,1 @@
+"""Pages, tiles, thumbnails, charts; the baselines use them too."""

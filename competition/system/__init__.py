@@ -1,0 +1,1 @@
+"""The machine: command lines, processes, workers, disk."""

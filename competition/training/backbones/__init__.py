@@ -1,0 +1,1 @@
+"""Find and create networks, where they run, and how precisely."""

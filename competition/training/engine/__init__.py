@@ -1,0 +1,1 @@
+"""The fastai Learner that resumes; shared with the baselines."""

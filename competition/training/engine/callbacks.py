@@ -1,0 +1,221 @@
+"""fastai callbacks of the kit, one concern each. They read and change ``learn`` (a ``StepLearner``).
+
+Within a batch fastai calls ``before_batch``, ``after_pred``, ``after_loss``, ``before_backward``, ``before_step``,
+``after_step``, ``after_batch``; callbacks of lower ``order`` come first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback as FastaiCallback
+from fastai.callback.core import _inner_loop as _BATCH_EVENTS  # noqa: N812 - a constant
+from fastai.callback.fp16 import AMPMode, MixedPrecision
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from competition.config import TrainConfig
+from competition.errors import TrainingError as TrainingError  # for those who look for it here
+from competition.training.finetune.mixing import Mixer, set_modes, set_trainable
+from competition.training.finetune.parameter_groups import rate_factor
+
+if TYPE_CHECKING:
+    from competition.training.engine.step_learner import StepLearner
+
+
+class KitCallback(FastaiCallback):
+    """A fastai callback whose errors arrive as they were raised (fastai rewrites their text)."""
+
+    learn: Any  # a StepLearner; some callbacks need what only a FoldLearner has
+
+    def __call__(self, event_name: str) -> None:
+        """Call the method of that name, where there is one and it concerns this kind of batch."""
+        if event_name in _BATCH_EVENTS and not (self.run_train if self.learn.training else self.run_valid):
+            return
+        handler = getattr(type(self), event_name, None)
+        if handler is not None:
+            handler(self)
+
+
+class Mixing(KitCallback):
+    """Mixup and CutMix of training batches, decided by (seed, epoch, chunk)."""
+
+    order, run_valid = 6, False
+
+    def __init__(self, mixer: Mixer, seed: int) -> None:
+        self.mixer, self.seed = mixer, seed
+
+    def before_batch(self) -> None:
+        """Mix images and labels."""
+        rng = np.random.default_rng([self.seed, self.learn.epoch, self.learn.iter, 2])
+        images, targets = self.mixer(self.learn.xb[0], self.learn.yb[0], rng)
+        self.learn.xb, self.learn.yb = (images,), (targets,)
+
+
+class Phases(KitCallback):
+    """Frozen epochs first: only the head trains; then whatever ``unfreeze`` names."""
+
+    order = -9
+
+    def __init__(self, config: TrainConfig, head: set[str], trainable: set[str]) -> None:
+        self.config, self.head, self.trainable = config, head, trainable
+
+    def before_train(self) -> None:
+        """Set what receives gradients and which norms keep their statistics."""
+        frozen = self.learn.epoch < self.config.freeze_epochs
+        set_trainable(self.learn.plain_model, self.head if frozen else self.trainable)
+        set_modes(self.learn.plain_model, freeze_norm=self.config.freeze_norm)
+
+
+class Rates(KitCallback):
+    """Every group's rate follows the schedule, step by step; it depends on the position alone.
+
+    Where another callback (``ReduceLROnPlateau``) changed a rate between two epochs, its factor stays.
+    """
+
+    order, run_valid = 60, False
+
+    def __init__(self, config: TrainConfig, peaks: list[float]) -> None:
+        self.config, self.peaks = config, list(peaks)
+        self.given: list[float] = []
+
+    def before_train(self) -> None:
+        """Keep what was changed since the last step."""
+        now = [float(group["lr"]) for group in self.learn.optimiser.param_groups]
+        for index, (given, rate) in enumerate(zip(self.given, now, strict=False)):
+            if given > 0 and rate != given:
+                self.peaks[index] *= rate / given
+
+    def before_fit(self) -> None:
+        """A fit starts with the peaks; that is no change."""
+        self.given = []
+
+    def before_batch(self) -> None:
+        """Set the rates of the step that this batch belongs to."""
+        state = self.learn.state
+        done = state.epoch + state.step / self.learn.sampler.steps
+        factor = rate_factor(self.config, done)
+        self.given = [peak * factor for peak in self.peaks]
+        for group, rate in zip(self.learn.optimiser.param_groups, self.given, strict=True):
+            group["lr"] = rate
+
+
+class Precision(MixedPrecision):
+    """fastai's mixed precision for any device; the scaler lives as long as the callback, so it can be resumed."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(amp_mode=AMPMode.FP16 if dtype == torch.float16 else AMPMode.BF16)
+        self.device, self.dtype = device, dtype
+        self.kept = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.entered = False
+
+    def before_fit(self) -> None:
+        """Open the scaler; unlike fastai's, the autocast is of the fold's device."""
+        self.autocast = torch.autocast(self.device.type, dtype=self.dtype)
+        self.learn.scaler = self.kept
+        self.scales: list[float] = []
+
+    def before_batch(self) -> None:
+        """Compute in half precision from here."""
+        self.autocast.__enter__()
+        self.entered = True
+
+    def after_loss(self) -> None:
+        """Back to full precision."""
+        self.release()
+
+    def release(self) -> None:
+        """Leave autocast, also after an error in the middle of a batch."""
+        if self.entered:
+            self.autocast.__exit__(None, None, None)
+            self.entered = False
+
+    def after_fit(self) -> None:
+        """Keep the scaler."""
+        self.learn.scaler = None
+
+
+class ClipGradient(KitCallback):
+    """Measures the gradient's norm at each step and clips it; after the scaler has taken its factor out."""
+
+    order, run_valid = MixedPrecision.order + 1, False
+
+    def __init__(self, largest: float) -> None:
+        self.largest = largest if largest > 0 else math.inf
+        self.gradient_norm: torch.Tensor | None = None
+
+    def before_step(self) -> None:
+        """Clip."""
+        parameters = [parameter for parameter in self.learn.plain_model.parameters() if parameter.grad is not None]
+        self.gradient_norm = nn.utils.clip_grad_norm_(parameters, self.largest)
+
+
+class Averaging(KitCallback):
+    """Exponential moving average of the weights (timm's ``ModelEmaV3``, its decay warmed up)."""
+
+    order, run_valid = MixedPrecision.order + 5, False
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        # Power 3/4 is what timm advises for short trainings: the average then spans about the last quarter of them.
+        self.ema = ModelEmaV3(model, decay=decay, use_warmup=True, warmup_power=0.75)
+
+    def after_step(self) -> None:
+        """Fold the new weights in."""
+        self.ema.update(self.learn.plain_model, step=self.learn.state.total_steps + 1)
+
+
+class Position(KitCallback):
+    """Advances the state by whole steps only, so that a step that ran out of memory leaves no trace."""
+
+    order, run_valid = 70, False
+
+    def before_train(self) -> None:
+        """Forget what an interrupted step had gathered."""
+        self.pending: list[tuple[torch.Tensor, int]] = []
+
+    def after_batch(self) -> None:
+        """Count the chunk; after the step's last one, the step."""
+        self.pending.append((self.learn.loss.detach(), len(self.learn.xb[0])))
+        if not self.learn.last_chunk:
+            return
+        state = self.learn.state
+        for loss, photos in self.pending:
+            self.learn.unsettled.append((loss, photos))
+            state.seen += photos
+        self.pending = []
+        state.step += 1
+        state.total_steps += 1
+        if self.learn.device.type == "cpu" or state.total_steps % 20 == 0 or state.step == self.learn.sampler.steps:
+            self.learn.settle_losses()
+
+
+class Collect(KitCallback):
+    """Logits and labels of a validation pass."""
+
+    order, run_train = 70, False
+
+    def before_validate(self) -> None:
+        """Forget the last pass."""
+        self.logits: list[np.ndarray] = []
+
+    def after_batch(self) -> None:
+        """Keep the batch's logits, float32."""
+        self.logits.append(self.learn.pred.detach().float().cpu().numpy())
+
+
+class StepCaller(KitCallback):
+    """Calls a function after every step (training) and every batch (validation): saving, stopping, progress."""
+
+    order = 90
+
+    def __init__(self, function: Callable[[StepLearner], Any]) -> None:
+        self.function = function
+
+    def after_batch(self) -> None:
+        """Call it."""
+        if not self.learn.training or self.learn.last_chunk:
+            self.function(self.learn)

@@ -1,0 +1,1 @@
+"""Fine-tuning of one fold after the other."""

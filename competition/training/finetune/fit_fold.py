@@ -1,0 +1,320 @@
+"""One process's work on one fold: loaders, learner, checkpoints, recovery from a full memory, predictions."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from competition.console import Ticker, console, duration, progress, say, warn
+from competition.data.source.layout import Photo
+from competition.errors import WeightsError
+from competition.system.processes import affordable
+from competition.training.backbones.create import create_model, load_weights, pick_device, save_weights
+from competition.training.engine.callbacks import StepCaller, TrainingError
+from competition.training.engine.checkpoint import CheckpointStore
+from competition.training.engine.checkpointing import Keeper
+from competition.training.engine.epoch_records import Bookkeeper, EpochHook, Progress, open_history
+from competition.training.engine.processes import World, copy_from_main, gathered, joined, local_device
+from competition.training.engine.step_learner import Loaders, StepLearner
+from competition.training.finetune.board import FoldPictures, log_fold_end
+from competition.training.finetune.fold_job import Job, build_model, choose_device, finish
+from competition.training.finetune.fold_learner import FoldLearner
+from competition.training.photos.loader import (
+    LabelledView,
+    PhotoFiles,
+    PhotoSource,
+    StepSampler,
+    TrainPhotos,
+    train_loader,
+    valid_loader,
+)
+from competition.training.photos.predict_views import predict_views, save_views
+from competition.training.probe.embed import pick_precision, pick_workers
+from competition.types import FoldResult
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def train_fold(
+    job: Job, *, test: bool, save_every: float, callbacks: Sequence[Any], epoch_hooks: Sequence[EpochHook]
+) -> FoldResult:
+    """Train, predict and finish a fold; see ``learner.fit_fold``."""
+    # An earlier fold's learner is a circle of references; its readers must be gone before new processes are forked,
+    # which would otherwise collect it themselves and complain that its readers are not their children.
+    gc.collect()
+    if job.config.threads:
+        torch.set_num_threads(job.config.threads)
+    model = build_model(job)
+    device = local_device(choose_device(job.config, model, len(job.fold.train_ids)))
+    with joined(device) as world:
+        console().quiet = not world.main
+        learn = make_learner(job, model, device, world, callbacks)
+        try:
+            return _train_and_finish(job, learn, test=test, save_every=save_every, hooks=epoch_hooks)
+        finally:
+            learn.dls.close()
+
+
+def _train_and_finish(
+    job: Job, learn: FoldLearner, *, test: bool, save_every: float, hooks: Sequence[EpochHook]
+) -> FoldResult:
+    """From wherever the fold stands to its end."""
+    world = learn.world
+    store = CheckpointStore(job.folder / "state", {**job.identity, "processes": world.size})
+    keeper = Keeper(store, save_every)
+    if keeper.restore(learn):
+        state = learn.state
+        where = f"epoch {state.epoch + 1}, step {state.step} of {learn.sampler.steps}"
+        say(f"fold {job.fold.index}: going on at {where}")
+    else:
+        _announce(job, learn)
+    if world.size > 1:  # dropout must differ between the processes
+        torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, world.rank)))
+    _train(job, learn, keeper, hooks)
+    return _predict_and_finish(job, learn, keeper, test=test)
+
+
+def predict_rest(job: Job) -> FoldResult:
+    """Predict the test photos with a fold that was trained without them; nothing is trained again."""
+    config = job.config
+    model = create_model(job.backbone, len(job.data.classes), pretrained=False, image_size=config.image_size)
+    load_weights(model, job.folder / "model.safetensors")
+    device = local_device(pick_device(config.device))
+    logits = predict_views(
+        model,
+        job.backbone.spec,
+        job.data.test,
+        config.views,
+        config.image_size,
+        config.batch_size,
+        device,
+        precision=pick_precision(config.precision, device),
+        workers=config.workers,
+        label=f"fold {job.fold.index}: predict test",
+    )
+    ids = [photo.id for photo in job.data.test]
+    save_views(job.folder / "test_views.npz", ids, job.data.classes, config.views, logits)
+    return finish_elsewhere(job, test=True)
+
+
+def make_learner(
+    job: Job, model: nn.Module, device: torch.device, world: World, callbacks: Sequence[Any] = ()
+) -> FoldLearner:
+    """The learner of a fold, on its device, at the start of its training."""
+    config, fold = job.config, job.fold
+    sampler = StepSampler(
+        len(fold.train_ids), config.batch_size, config.accumulate, config.seed, world.rank, world.size
+    )
+    model.to(device=device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    if config.compile:
+        model.compile()
+    largest = max([config.image_size, *config.progressive])
+    train = TrainPhotos(
+        _source(job, largest), fold.train_ids, job.labels(fold.train_ids), config.seed, config.augment,
+        config.augment_backend,
+    )  # fmt: skip
+    labels = job.labels(fold.valid_ids)
+    files = PhotoFiles(job.photos(fold.valid_ids), config.image_size)
+    valid = LabelledView(files, fold.valid_ids, labels, job.backbone.spec, config.image_size)
+    rows = np.arange(len(labels))[world.rank :: world.size]
+    batch_bytes = max(sampler.chunk * largest**2, config.batch_size * config.image_size**2) * 3
+    workers, pin = affordable(pick_workers(config.workers), batch_bytes), device.type == "cuda"
+    loaders = Loaders(
+        train_loader(train, sampler, workers, pin=pin),
+        valid_loader(valid, config.batch_size, workers, [int(row) for row in rows], pin=pin),
+        device,
+    )
+    precision = pick_precision(config.precision, device)
+    learn = FoldLearner(
+        model, loaders, sampler, labels, rows, job.backbone.spec, config, device, precision, world, list(callbacks)
+    )
+    learn.path = job.folder / "fastai"  # where fastai's own callbacks write
+    return learn
+
+
+def _source(job: Job, largest: int) -> PhotoSource:
+    """Training photos, decoded once into the cache or at each access."""
+    # A crop of part of the photo is enlarged anyway; a little more than the input is enough to draw crops from.
+    side = round(largest * 8 / 7)
+    if not job.config.cache:
+        return PhotoFiles(job.photos(job.fold.train_ids), side)
+    from competition.data.photos.photo_cache import PhotoCache
+
+    return PhotoCache.build(job.data.train, side)
+
+
+def _announce(job: Job, learn: FoldLearner) -> None:
+    config, sampler = job.config, learn.sampler
+    say(
+        f"fold {job.fold.index}: {job.backbone.name} at {config.image_size} px on {learn.device.type}, "
+        f"{len(job.fold.train_ids):,} photos train, {len(job.fold.valid_ids):,} validate, {learn.total_epochs} epochs "
+        f"of {sampler.steps} steps of {sampler.share * learn.world.size}"
+        + (f" in {sampler.chunks_per_step} passes" if sampler.chunks_per_step > 1 else "")
+    )
+
+
+def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHook]) -> None:
+    photos = learn.total_epochs * learn.sampler.steps * learn.sampler.share * learn.world.size
+    with (
+        progress(f"fold {job.fold.index}", photos) as ticker,
+        _board(job, learn) as writer,
+        keeper.interrupt.listening(),
+    ):
+        done = learn.state.total_steps * learn.sampler.share * learn.world.size
+        if done:
+            ticker.start_at(done)
+        history = open_history(job.folder / "history.csv", learn.state.epoch)
+        learn.on_epoch = Bookkeeper(keeper, history, writer, ticker, hooks).close_epoch
+        extra = [StepCaller(keeper.after_step), Progress(ticker, writer), FoldPictures(writer)]
+        with learn.added_cbs(extra):
+            fit_in_memory(learn, ticker, f"fold {job.fold.index}", job.folder / "state")
+
+
+@contextmanager
+def _board(job: Job, learn: FoldLearner) -> Iterator[SummaryWriter | None]:
+    """TensorBoard of the main process; a restarted training hides what it writes again."""
+    if not learn.world.main:
+        yield None
+        return
+    from competition.record.run_dir import tensorboard
+
+    with tensorboard(job.run / "tensorboard" / f"fold{job.fold.index}") as writer:
+        yield writer
+
+
+def fit_in_memory(learn: StepLearner, ticker: Ticker, name: str, checkpoints: Path) -> None:
+    """Fit; out of memory, halve the batch, double the accumulation, say so and go on with the same step.
+
+    Args:
+        learn: the learner, wherever it stands.
+        ticker: progress, in images.
+        name: of what is trained, for people.
+        checkpoints: where they are kept, for people.
+
+    Raises:
+        TrainingError: the loss became NaN, or not even one image fits into memory.
+    """
+    while learn.state.epoch < learn.total_epochs and not learn.state.stopped:
+        try:
+            learn.run_epochs()
+            if learn.state.epoch < learn.total_epochs and not learn.state.stopped:
+                learn.state.stopped = "a callback ended it"
+                say(f"{name}: a callback ended the training after {learn.state.epoch} of {learn.total_epochs} epochs")
+        except TrainingError as error:
+            _explain(learn, error, name, checkpoints)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            _shrink(learn, error)
+            done = learn.state.total_steps * learn.sampler.share
+            ticker.start_at(done)
+
+
+def _explain(learn: StepLearner, error: TrainingError, name: str, checkpoints: Path) -> None:
+    rate = max(group["lr"] for group in learn.optimiser.param_groups)
+    raise TrainingError(
+        f"{name} stopped: {error} (largest rate {rate:.2g}); the last good checkpoint is kept in "
+        f"{checkpoints}: start again in another --run-dir with a lower lr, clip_grad=1 or precision=float32"
+    ) from error
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "CUBLAS_STATUS_ALLOC" in text
+
+
+def _shrink(learn: StepLearner, error: RuntimeError) -> None:
+    """Halve the forward pass.
+
+    Raises:
+        TrainingError: it is a single photo already, or other processes wait for this one.
+    """
+    if learn.half is not None:
+        learn.half.release()
+    for parameter in learn.plain_model.parameters():
+        parameter.grad = None
+    old = learn.sampler.chunk
+    if learn.world.size > 1:
+        raise TrainingError(f"out of memory with batches of {old}: set batch_size={max(1, old // 2)}") from error
+    if not learn.sampler.halve():
+        raise TrainingError("out of memory with a single photo: set a smaller image_size or backbone") from error
+    learn.state.chunk = learn.sampler.chunk
+    if learn.device.type == "cuda":
+        torch.cuda.empty_cache()
+    warn(
+        f"out of memory: batch {old} -> {learn.sampler.chunk}, now {learn.sampler.chunks_per_step} passes per step; "
+        "going on with the same step"
+    )
+
+
+def _predict_and_finish(job: Job, learn: FoldLearner, keeper: Keeper, *, test: bool) -> FoldResult:
+    best, world = learn.state.best, learn.world
+    if best is None:
+        raise TrainingError(f"fold {job.fold.index} has no validated epoch to choose weights from")
+    model = learn.plain_model
+    if world.main:
+        load_weights(model, keeper.store.folder / best.file)
+    if world.size > 1:
+        copy_from_main(model)
+    say(f"fold {job.fold.index}: {best.kind} weights of epoch {best.epoch}, validation log loss {best.log_loss:.4f}")
+    parts: dict[str, Sequence[Photo]] = {"valid": job.photos(job.fold.valid_ids)}
+    if test and job.data.test:
+        parts["test"] = job.data.test
+    for part, photos in parts.items():
+        logits = _logits(job, learn, photos, f"fold {job.fold.index}: predict {part}")
+        if world.main:
+            ids = [photo.id for photo in photos]
+            save_views(job.folder / f"{part}_views.npz", ids, job.data.classes, job.config.views, logits)
+    keeper.count_seconds(learn.state)
+    if world.main:
+        save_weights(model, job.folder / "model.safetensors")
+        facts = {"weights": best.kind, "epoch": best.epoch, "stopped": learn.state.stopped, "device": str(learn.device)}
+        result = finish(job, facts, learn.state.seconds, test="test" in parts)
+        keeper.store.remove()
+        log_fold_end(job.run / "tensorboard" / f"fold{job.fold.index}", job.config, result, job.data)
+    if world.size > 1:
+        torch.distributed.barrier()
+        if not world.main:
+            result = finish_elsewhere(job, test=test)
+    figures = f"log loss {result.log_loss:.4f}, accuracy {result.accuracy:.4f}"
+    say(f"fold {job.fold.index}: {figures}, {duration(result.seconds)}")
+    return result
+
+
+def finish_elsewhere(job: Job, *, test: bool) -> FoldResult:
+    """What the main process wrote.
+
+    Raises:
+        WeightsError: this process does not see the main one's files.
+    """
+    from competition.training.finetune.fold_job import read_result
+
+    result = read_result(job, test)
+    if result is None:
+        raise WeightsError(f"{job.folder} is not shared between the processes: all need the same file system")
+    return result
+
+
+def _logits(job: Job, learn: FoldLearner, photos: Sequence[Photo], label: str) -> np.ndarray:
+    rows = list(range(len(photos)))[learn.world.rank :: learn.world.size]
+    logits = predict_views(
+        learn.plain_model,
+        job.backbone.spec,
+        [photos[row] for row in rows],
+        job.config.views,
+        job.config.image_size,
+        job.config.batch_size,
+        learn.device,
+        precision=learn.half.dtype if learn.half else torch.float32,
+        workers=job.config.workers,
+        label=label,
+    )
+    return gathered(logits, rows, len(photos), axis=1) if learn.world.size > 1 else logits

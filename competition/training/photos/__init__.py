@@ -1,0 +1,1 @@
+"""Photos to batches: augment, load, render, normalise."""

@@ -1,0 +1,1 @@
+"""A run's start and its files."""
