@@ -9,20 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from baselines.specs import (
-    ALEXNET_SMALL_CONVS,
-    VGG_DEPTHS,
-    AlexNetSpec,
-    GoogLeNetSpec,
-    LeNetSpec,
-    MLPSpec,
-    ResNetSpec,
-    Spec,
-    VGGSpec,
-    XceptionSpec,
-    cifar_resnet,
-    googlenet_aux_side,
-)
+from baselines.specs.alexnet import ALEXNET_SMALL_CONVS, AlexNetSpec
+from baselines.specs.base import Spec
+from baselines.specs.googlenet import GoogLeNetSpec, googlenet_aux_side
+from baselines.specs.lenet import LeNetSpec
+from baselines.specs.mlp import MLPSpec
+from baselines.specs.resnet import ResNetSpec, cifar_resnet
+from baselines.specs.vgg import VGG_DEPTHS, VGGSpec
+from baselines.specs.xception import XceptionSpec
 from competition.errors import KitError, UsageError, nearest
 
 FRAMEWORKS = ("pytorch", "keras")

@@ -24,8 +24,9 @@ from competition.console import progress, say
 from competition.errors import UsageError, nearest
 from competition.files import write_csv, write_json
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.training.backbones.create import BackboneRef, create_model, find_backbones, pick_device
-from competition.training.probe.embed import pick_precision
+from competition.training.backbones.create import create_model
+from competition.training.backbones.devices import pick_device, pick_precision
+from competition.training.backbones.find import BackboneRef, find_backbones
 from competition.training.probe.logistic import Problems, solve
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

@@ -21,32 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from competition import system_errors
-from competition.errors import DataError, KitError, StorageError, WeightsError
+from competition.errors import DataError, StorageError, WeightsError
 from competition.locks import free, hold, release
+from competition.system_errors import explain_disk_errors
 
 _TEMPORARY = ".tmp"
 _RANDOM = 8  # letters that tempfile puts into a name
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-@contextlib.contextmanager
-def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, a refused write or an impossible path into one clear line (``system_errors``).
-
-    Raises:
-        StorageError: there is no space, the folder cannot be written, or it is none.
-    """
-    try:
-        yield
-    except KitError:
-        raise
-    except Exception as error:
-        line = system_errors.explain(error, path)
-        if line is None:
-            raise
-        raise StorageError(line) from error
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ def only_one_at(path: Path, otherwise: str | None = None) -> Iterator[None]:
 
 
 def _opened(lock: Path) -> int:
-    from competition.files import explain_disk_errors  # which needs this module
+    from competition.system_errors import explain_disk_errors  # which needs this module
 
     with explain_disk_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)

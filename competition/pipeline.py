@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,21 @@ from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import duration, say, warn
 from competition.data.audit.audit import audit
 from competition.data.photos.decode import read_photo
+from competition.data.relabel import relabelled
 from competition.data.sample.competition import draw_sample
 from competition.data.source.arrange import arranged
-from competition.data.source.labels import read_csv
-from competition.data.source.layout import CompetitionData, Photo, load_data
+from competition.data.source.competition_data import CompetitionData, Photo
+from competition.data.source.layout import load_data
 from competition.data.source.names import require_text
 from competition.environment import cache_folder
 from competition.errors import DataError, ResumeError
-from competition.files import digest_of, digest_of_file, read_json, require_writable, text_of_cell
+from competition.files import digest_of, digest_of_file, read_json, require_writable
 from competition.prediction.submission.check import SubmissionReport
 from competition.prediction.submission.write import check_template, write_submission
 from competition.prediction.views.merge_run import adopt_merge, merge_stored
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import device_here, local_folders
+from competition.training.backbones.devices import device_here
+from competition.training.backbones.weight_files import local_folders
 from competition.training.cross_validate import check_start, fit_run, mean_of_folds, open_run
 from competition.training.forecast import announce, settle
 from competition.training.run.prepare import Prepared, timed
@@ -152,7 +154,7 @@ def _features(
     """Features of the first block, where the run computed them: the report shows each photo's nearest neighbours."""
     if not isinstance(config, ProbeConfig):
         return None
-    from competition.training.backbones.create import find_backbones
+    from competition.training.backbones.find import find_backbones
     from competition.training.probe.embed import embed
     from competition.training.probe.run import probe_blocks
 
@@ -166,40 +168,6 @@ def _is_made(run: RunDir, step: str, key: str, path: Path) -> bool:
 
 def _made(run: RunDir, step: str, key: str) -> None:
     run.update_manifest(made={**run.manifest.get("made", {}), step: key})
-
-
-def relabelled(data: CompetitionData, path: Path) -> CompetitionData:
-    """Train with the breeds that a CSV suggests: columns ``id`` and ``suggested``, as the report exports them.
-
-    Raises:
-        DataError: the file, a column, an id or a breed is not what it should be.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} is missing: 'dogbreed report' writes suspects.csv in that form")
-    header, rows = read_csv(path, strip=False)
-    if not rows or not {"id", "suggested"} <= set(header):
-        raise DataError(f"{path} needs the columns 'id' and 'suggested'")
-    wanted: dict[str, str] = {}
-    known = set(data.train_ids)
-    for row in rows:
-        name = _as_known(row[header.index("id")], known)
-        breed = _as_known(row[header.index("suggested")], data.classes)
-        if breed and wanted.setdefault(name, breed) != breed:
-            raise DataError(f"{path} gives '{name}' two breeds ('{wanted[name]}' and '{breed}'): keep one row")
-    for name, breed in wanted.items():
-        if name not in known:
-            raise DataError(f"{path} names the photo '{name}', which is not in train")
-        if breed not in data.classes:
-            raise DataError(f"{path} gives '{name}' the breed '{breed}', which is not one of the {len(data.classes)}")
-    say(f"relabel: {len(wanted)} photos get the breed that {path} suggests")
-    train = tuple(dataclasses.replace(photo, breed=wanted.get(photo.id, photo.breed)) for photo in data.train)
-    return dataclasses.replace(data, train=train)
-
-
-def _as_known(cell: str, known: Collection[str]) -> str:
-    """The text of a cell as it is written, else without blanks around it, which people leave."""
-    text = text_of_cell(cell)
-    return text if text in known else text_of_cell(cell.strip())
 
 
 def predict(

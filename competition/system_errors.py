@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from competition import system_errors
+from competition.errors import KitError, StorageError
 
 _LINES = {
     errno.ENOSPC: "no space left while writing {path}: free some space there and start again",
@@ -111,3 +116,21 @@ def _blocker(path: Path) -> Path:
         if os.path.lexists(part) and not os.path.isdir(part):  # noqa: PTH112 - a Path would raise again
             return part
     return path
+
+
+@contextlib.contextmanager
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, a refused write or an impossible path into one clear line (``system_errors``).
+
+    Raises:
+        StorageError: there is no space, the folder cannot be written, or it is none.
+    """
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:
+        line = system_errors.explain(error, path)
+        if line is None:
+            raise
+        raise StorageError(line) from error

@@ -17,7 +17,7 @@ import numpy as np
 
 from baselines.notebook import study as pictures
 from competition import cross_validate, recipe
-from competition.data.photos.views import read_photo
+from competition.data.photos.decode import read_photo
 from competition.explain.networks.open_run import open_backend
 from competition.explain.networks.protocol import square_input
 from competition.notebook import dogs as chapter

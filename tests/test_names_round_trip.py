@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from competition.data.audit.report import AuditReport, DuplicatePair
 from competition.data.folds import FoldTable
 from competition.data.photos.photo_cache import PhotoCache, _write_index
+from competition.data.relabel import relabelled
 from competition.data.source.labels import read_labels, sample_columns, sample_ids
 from competition.data.source.layout import load_data
 from competition.files import csv_cell, csv_line, read_json, text_of_cell, write_csv, write_json
-from competition.pipeline import relabelled
 from competition.prediction.ledger.ledger import Entry, Ledger
 from competition.prediction.submission.template import Template, read_sample
 from competition.prediction.submission.write import read_submission, write_submission
+from competition.record.history import History
 from competition.record.projector import _table
-from competition.record.run_dir import History
 from competition.report.html.pages import render_page
 from competition.report.run.misclassified import Suspect, Verdicts, write_suspects
 from competition.types import Predictions

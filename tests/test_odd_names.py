@@ -11,7 +11,8 @@ from competition.config import ProbeConfig
 from competition.data.folds import FoldTable
 from competition.data.source.layout import load_data
 from competition.files import write_csv
-from competition.prediction.submission.write import check_submission, read_submission
+from competition.prediction.submission.check import check_submission
+from competition.prediction.submission.write import read_submission
 from competition.types import Predictions
 from tests.data.conftest import picture, save
 from tests.training.conftest import save_local_dir

@@ -18,10 +18,10 @@ from competition.config import ProbeConfig
 from competition.data.sample.competition import draw_sample
 from competition.data.source.layout import load_data, load_photos
 from competition.errors import DataError, PhotoError, UsageError
-from competition.explain.show.best_breeds import best_lines
 from competition.prediction.ledger.ledger import Ledger
 from competition.prediction.ledger.record_submission import record_submission
-from competition.record.run_dir import tensorboard
+from competition.record.tensorboard import tensorboard
+from competition.report.best_breeds import best_lines
 from competition.types import Predictions
 from tests.training.conftest import save_local_dir
 

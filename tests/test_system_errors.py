@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 
 from competition import environment, system_errors
 from competition.errors import StorageError
-from competition.files import explain_disk_errors, write_text
+from competition.files import write_text
+from competition.system_errors import explain_disk_errors
 
 CASES = [
     (OSError(errno.ENOSPC, "x"), "no space left while writing f: free"),

@@ -12,7 +12,7 @@ import numpy as np
 from baselines.training.run_folder import ModelCard, read_metrics
 from competition.errors import DataError, UsageError
 from competition.files import read_json, read_npz
-from competition.record.run_dir import History
+from competition.record.history import History
 
 _NOT_SETTINGS = ("engine", "name", "device", "workers", "n_folds")
 

@@ -13,8 +13,8 @@ from baselines.data import readers as readers
 from competition.console import say
 from competition.environment import cache_folder, folders_below, kaggle_root
 from competition.errors import DataError, UsageError, nearest
-from competition.files import explain_disk_errors
 from competition.locks import only_one_at
+from competition.system_errors import explain_disk_errors
 
 DIGIT_NAMES = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

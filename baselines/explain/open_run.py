@@ -38,6 +38,6 @@ def open_backend(run: Path | str, *, model: Any = None, device: str = "auto") ->
     if card.framework != "pytorch":
         raise UsageError(f"{folder} holds a {card.framework} network: explanations need PyTorch or Keras")
     from competition.explain.networks.torch_backend import TorchBackend
-    from competition.training.backbones.create import pick_device
+    from competition.training.backbones.devices import pick_device
 
     return TorchBackend(network.eval(), card.classes, card.mean, card.std, shape, pick_device(device))

@@ -27,7 +27,9 @@ from competition.config import Config
 from competition.console import duration, progress, say
 from competition.errors import KitError
 from competition.files import read_json, write_arrays, write_json
-from competition.record.run_dir import History, RunDir, tensorboard
+from competition.record.history import History
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
 
 _PACKAGES = {"pytorch": "torch_nets", "keras": "keras_nets"}
 _MEASURED = 2000  # images of the test part that PSNR and SSIM are taken over

@@ -28,7 +28,9 @@ from competition.config import Config
 from competition.console import duration, progress, say, warn
 from competition.errors import KitError
 from competition.files import read_json, write_arrays, write_json
-from competition.record.run_dir import History, RunDir, tensorboard
+from competition.record.history import History
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
 
 _PACKAGES = {"pytorch": "torch_nets", "keras": "keras_nets"}
 _JUDGED = 256  # made pictures that the figures are taken over

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from baselines.keras_nets.builder import Builder
-from baselines.specs import ALEXNET_BIASES_OF_ONE, AlexNetSpec
+from baselines.specs.alexnet import ALEXNET_BIASES_OF_ONE, AlexNetSpec
 
 
 def build(spec: AlexNetSpec, num_classes: int, in_channels: int, image_size: int, name: str) -> keras.Model:

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from baselines.keras_nets.layers import ScaledTanh
-from baselines.specs import Spec, initial_range
+from baselines.specs.base import Spec, initial_range
 
 
 def half_precision() -> bool:

@@ -9,7 +9,7 @@ from keras import layers
 
 from baselines.keras_nets.builder import Builder
 from baselines.keras_nets.layers import LocalResponseNorm
-from baselines.specs import (
+from baselines.specs.googlenet import (
     AUX_DROPOUT,
     AUX_FILTERS,
     AUX_HEADS,

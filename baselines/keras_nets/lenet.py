@@ -9,7 +9,7 @@ from keras import layers
 
 from baselines.keras_nets.builder import Builder, half_precision
 from baselines.keras_nets.layers import Gaussian, Subsampling2D, TableConv2D
-from baselines.specs import LENET_C3_TABLE, LeNetSpec, lenet_codes, lenet_padding
+from baselines.specs.lenet import LENET_C3_TABLE, LeNetSpec, lenet_codes, lenet_padding
 
 
 def build(spec: LeNetSpec, num_classes: int, in_channels: int, image_size: int, name: str) -> keras.Model:

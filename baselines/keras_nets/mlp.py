@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from baselines.keras_nets.builder import Builder
-from baselines.specs import MLPSpec
+from baselines.specs.mlp import MLPSpec
 
 
 def build(spec: MLPSpec, num_classes: int, in_channels: int, image_size: int, name: str) -> keras.Model:

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from baselines.keras_nets.builder import Builder
-from baselines.specs import ResNetSpec
+from baselines.specs.resnet import ResNetSpec
 
 
 def build(spec: ResNetSpec, num_classes: int, in_channels: int, image_size: int, name: str) -> keras.Model:

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from baselines.keras_nets.builder import Builder
-from baselines.specs import VGGSpec
+from baselines.specs.vgg import VGGSpec
 
 
 def build(spec: VGGSpec, num_classes: int, in_channels: int, image_size: int, name: str) -> keras.Model:

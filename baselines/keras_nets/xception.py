@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from baselines.keras_nets.builder import Builder
-from baselines.specs import XceptionSpec
+from baselines.specs.xception import XceptionSpec
 
 
 def build(spec: XceptionSpec, num_classes: int, in_channels: int, image_size: int, name: str) -> keras.Model:

@@ -19,15 +19,17 @@ import numpy as np
 from baselines.contract.batches import TrainBatches
 from baselines.contract.config import FitConfig
 from baselines.contract.schedules import rate_at
+from baselines.contract.trainer import EpochHook, Outcome, peak_process_mb
 from baselines.data.datasets import Dataset
 from baselines.numpy_nets.losses import cross_entropy
 from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.optimisers import SGD, create_optimiser
-from baselines.training.frameworks import EpochHook, Outcome, peak_process_mb
 from competition.console import duration, progress, say
 from competition.errors import ResumeError, TrainingError, UsageError
 from competition.files import digest_of, read_arrays, write_arrays
-from competition.record.run_dir import History, RunDir, tensorboard
+from competition.record.history import History
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,7 +47,7 @@ def fit_numpy(
     callbacks: Sequence[Any] = (),
     epoch_hooks: Sequence[EpochHook] = (),
 ) -> Outcome:
-    """Train an MLP, or go on with it at the epoch it was interrupted in; see ``baselines.training.frameworks.Fit``.
+    """Train an MLP, or go on with it at the epoch it was interrupted in; see ``baselines.contract.trainer.Fit``.
 
     Args:
         model: as many inputs as an image has values, as many outputs as there are classes; loss ``cross_entropy``.

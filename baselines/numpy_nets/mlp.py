@@ -12,7 +12,7 @@ import numpy as np
 
 from baselines.numpy_nets.activations import activation as activation_called
 from baselines.numpy_nets.losses import loss_called
-from baselines.specs import initial_range
+from baselines.specs.base import initial_range
 from competition.errors import UsageError, WeightsError
 
 

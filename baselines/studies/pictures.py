@@ -12,7 +12,7 @@ import numpy as np
 from baselines.studies.statistics import Group
 from baselines.studies.study import Study
 from competition.pictures.figures import GIVEN, INK, LINES, new_figure, save
-from competition.record.run_dir import History
+from competition.record.history import History
 
 _MOST = 12  # variants in the chart of curves; more cannot be told apart
 

@@ -18,7 +18,7 @@ from baselines.studies.study import Study, label_of, text_of
 from competition.console import duration
 from competition.errors import KitError
 from competition.files import write_csv, write_text
-from competition.record.run_dir import tensorboard
+from competition.record.tensorboard import tensorboard
 
 METRIC = "test_accuracy"
 _FIGURES = ("test_accuracy", "test_loss", "valid_accuracy", "valid_loss", "train_accuracy", "train_loss")

@@ -12,13 +12,14 @@ from optuna.exceptions import TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from baselines.studies.run import Job, one, row_of
+from baselines.studies.job import Job, one, row_of
 from baselines.studies.study import Cell, Study
 from competition import system_errors
 from competition.console import say, warn
 from competition.errors import KitError, ResumeError, TrainingError
-from competition.files import differences, explain_disk_errors
+from competition.files import differences
 from competition.system import processes
+from competition.system_errors import explain_disk_errors
 from competition.training.sweep.study import database, retake_lost_trials, unusable
 
 _STARTUP_TRIALS = 5

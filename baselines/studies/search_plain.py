@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from baselines.studies.run import Job, one, row_of
+from baselines.studies.job import Job, one, row_of
 from competition.console import say, warn
 from competition.errors import KitError, ResumeError, TrainingError
 from competition.files import differences, read_json, write_json

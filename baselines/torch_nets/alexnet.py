@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from baselines.specs import ALEXNET_BIASES_OF_ONE, AlexNetSpec, alexnet_side
+from baselines.specs.alexnet import ALEXNET_BIASES_OF_ONE, AlexNetSpec, alexnet_side
 from baselines.torch_nets.layers import batch_norm, initialise
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.specs import (
+from baselines.specs.googlenet import (
     AUX_DROPOUT,
     AUX_FILTERS,
     AUX_HEADS,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.specs import LocalNorm, Spec, initial_range
+from baselines.specs.base import Spec, initial_range
+from baselines.specs.googlenet import LocalNorm
 
 
 class ScaledTanh(nn.Module):

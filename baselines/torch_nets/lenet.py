@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from baselines.specs import LENET_C3_TABLE, LeNetSpec, lenet_codes, lenet_padding
+from baselines.specs.lenet import LENET_C3_TABLE, LeNetSpec, lenet_codes, lenet_padding
 from baselines.torch_nets.layers import ACTIVATIONS, Gaussian, Subsampling2d, TableConv2d, batch_norm, initialise
 
 

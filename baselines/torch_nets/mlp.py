@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from baselines.specs import MLPSpec
+from baselines.specs.mlp import MLPSpec
 from baselines.torch_nets.layers import ACTIVATIONS, batch_norm_dense, initialise
 
 

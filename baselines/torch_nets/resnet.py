@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from baselines.specs import ResNetSpec
+from baselines.specs.resnet import ResNetSpec
 from baselines.torch_nets.layers import batch_norm, initialise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from baselines.specs import VGGSpec, vgg_side
+from baselines.specs.vgg import VGGSpec, vgg_side
 from baselines.torch_nets.layers import batch_norm, initialise
 
 

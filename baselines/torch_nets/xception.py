@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from baselines.specs import XceptionSpec
+from baselines.specs.xception import XceptionSpec
 from baselines.torch_nets.layers import SameMaxPool2d, batch_norm, initialise
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from baselines.contract.trainer import Outcome
 from baselines.data.datasets import Dataset, Part, load_dataset
 from baselines.summary import summarise
-from baselines.training.frameworks import Adapter, Outcome, adapter_for
+from baselines.training.frameworks import Adapter, adapter_for
 from baselines.training.run_folder import ModelCard, ids_of, read_metrics, stored_model
 from competition.errors import DataError
 from competition.files import write_json, write_npz
@@ -161,7 +162,7 @@ def draw_run(
     """Write ``confusion.png``, ``misclassified.png`` and ``curves.png``; TensorBoard gets the first two as well."""
     from baselines.training import pictures
     from competition.pictures.figures import save, to_board
-    from competition.record.run_dir import tensorboard
+    from competition.record.tensorboard import tensorboard
 
     labels, probabilities = scored.part.labels, scored.probabilities
     confusion = pictures.confusion_figure(probabilities, labels, classes, title)

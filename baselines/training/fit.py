@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 
 from baselines.contract.config import FitConfig
+from baselines.contract.lines import summary_line
 from baselines.data.datasets import Dataset, load_dataset
 from baselines.training.evaluate import report_run
 from baselines.training.frameworks import Adapter, adapter_for, framework_of
-from baselines.training.run_folder import FitResult, ModelCard, new_run, read_metrics, summary_line
+from baselines.training.run_folder import FitResult, ModelCard, new_run, read_metrics
 from competition.console import say
 from competition.errors import KitError, UsageError
-from competition.record.run_dir import History, RunDir, tensorboard
+from competition.record.history import History
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
 
 EpochHook = Callable[[dict[str, Any]], None]
 

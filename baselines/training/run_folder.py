@@ -15,7 +15,6 @@ from typing import Any
 
 from baselines.data.datasets import Dataset
 from baselines.training.frameworks import adapter_for, framework_of
-from competition.console import duration
 from competition.errors import DataError, ResumeError, UsageError
 from competition.files import read_json, write_json
 
@@ -168,26 +167,6 @@ def new_run(name: str) -> Path:
         number += 1
         path = RUNS / f"{name}-{number}"
     return path
-
-
-def epoch_line(row: Mapping[str, Any], total: int) -> str:
-    """One epoch as a line for the screen."""
-    return (
-        f"epoch {row['epoch']}/{total}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}, validation "
-        f"loss {row['valid_loss']:.4f}, accuracy {row['valid_accuracy']:.4f}, rate {row['rate']:.2g}, "
-        f"{row['images_per_second']:,.0f} images/s, {duration(row['seconds'])}"
-    )
-
-
-def summary_line(metrics: Mapping[str, Any]) -> str:
-    """A finished run as a line for the screen."""
-    test, valid = metrics["test"], metrics["valid"]
-    top5 = f", top-5 {test['top5']:.4f}" if test.get("top5") is not None else ""
-    return (
-        f"test accuracy {test['accuracy']:.4f}{top5}, loss {test['loss']:.4f} (validation {valid['accuracy']:.4f}, "
-        f"{valid['loss']:.4f}; best of {metrics['epochs']} epochs: {metrics['best_epoch']}), "
-        f"{duration(metrics['seconds'])}"
-    )
 
 
 def ids_of(count: int) -> tuple[str, ...]:

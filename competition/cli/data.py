@@ -32,7 +32,7 @@ def audit_command(
     from competition.console import duration
     from competition.data.audit.audit import audit
     from competition.data.source.layout import load_data
-    from competition.report.run.write import write_audit_page
+    from competition.report.audit_page import write_audit_page
 
     photos = load_data(data)
     report = audit(photos, workers)

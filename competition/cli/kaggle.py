@@ -11,7 +11,7 @@ import typer
 from competition.environment import COMPETITION
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 LEDGER = Path("submissions/ledger.csv")
 Competition = Annotated[str, typer.Option("--competition", help="The competition's slug.")]

@@ -119,7 +119,8 @@ def check_command(
     from competition.publish.build.kernels import build
     from competition.publish.build.spec import OWNER
     from competition.publish.images.image import find_image
-    from competition.publish.preflight.check import check_all, check_dataset, check_kernel
+    from competition.publish.preflight.check import check_all, check_kernel
+    from competition.publish.preflight.dataset import check_dataset
 
     there = find_image(image)
 

@@ -20,8 +20,8 @@ def report(
     backbone: Annotated[str | None, typer.Option("--backbone", help="Whose maps, in a run with several.")] = None,
 ) -> None:
     """Write the report of a run: scores, confused breeds, top losses, suspected mislabels; opens from disk."""
+    from competition.data.relabel import relabelled
     from competition.data.source.layout import load_data
-    from competition.pipeline import relabelled
     from competition.record.run_dir import RunDir
     from competition.report.run.open_maps import run_maps
     from competition.report.run.write import write_run_report

@@ -11,7 +11,7 @@ from competition.cli.options import file_to_write
 from competition.cli.submission import LEDGER, record
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 Data = Annotated[
     Path | None,
@@ -95,7 +95,7 @@ def predict(
 def _print_best(run_dir: Path, loaded: CompetitionData, heat_map: Path | None, weights: Path | None) -> None:
     from competition import pipeline
     from competition.errors import UsageError
-    from competition.explain.show.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
+    from competition.report.best_breeds import MOST_PHOTOS, best_lines, write_heat_map
 
     if len(loaded.test) > MOST_PHOTOS:
         raise UsageError(f"{len(loaded.test):,} photos are too many to print: name a file with --out FILE.csv")

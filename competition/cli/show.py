@@ -46,7 +46,7 @@ def augment(
 
 
 def _photo_or_drawing(photo: Path | None) -> np.ndarray:
-    from competition.data.photos.views import read_photo
+    from competition.data.photos.decode import read_photo
 
     if photo is not None:
         return read_photo(photo)

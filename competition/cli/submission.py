@@ -11,7 +11,7 @@ import typer
 from competition.cli.options import file_to_write
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.prediction.submission.check import SubmissionReport
 
 app = typer.Typer(help="Check, examine and record submissions before one of the day's is spent.", no_args_is_help=True)

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError, UsageError
 from competition.files import text_of_cell, write_csv
 from competition.types import Fold

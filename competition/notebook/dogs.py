@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from competition.data.photos.views import read_photo
-from competition.data.source.layout import CompetitionData, load_data
+from competition.data.photos.decode import read_photo
+from competition.data.source.competition_data import CompetitionData
+from competition.data.source.layout import load_data
 from competition.errors import DataError
 from competition.notebook.display import mode, pick, picture, short, show, tell
 from competition.report.html.pages import is_drawing
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
     from competition.explain.networks.protocol import Backend
     from competition.pictures.figures import Panel
-    from competition.prediction.blend.study import EnsembleResult
-    from competition.types import CVResult
+    from competition.types import CVResult, EnsembleResult
 
 __all__ = [
     "blend_findings",
@@ -69,7 +69,8 @@ def dogs(most_breeds: int = 10, most_photos: int = 40, like: str = "") -> tuple[
     """
     from competition.data.sample.competition import draw_sample
     from competition.environment import cache_folder
-    from competition.training.backbones.create import local_folders, pick_device
+    from competition.training.backbones.devices import pick_device
+    from competition.training.backbones.weight_files import local_folders
 
     warnings.filterwarnings("ignore")
     try:
@@ -221,10 +222,10 @@ def called_wrongly(found: Verdicts, data: CompetitionData, most: int = 8) -> Fig
 
 def contrasts(backend: Backend, found: Verdicts, data: CompetitionData, most: int = 5) -> Figure:
     """The surest wrong calls: the photo, and where it speaks for the call (orange) and where for the label (teal)."""
+    from competition.explain.maps.contrast import contrast_maps
     from competition.explain.networks.protocol import square_input
     from competition.pictures.figures import Panel, sheet
     from competition.pictures.overlays import contrast_overlay
-    from competition.report.run.contrast_maps import contrast_maps
 
     rows = found.wrong[:most] if len(found.wrong) else np.argsort(-found.loss)[:most]
     path_of = {photo.id: photo.path for photo in data.train}

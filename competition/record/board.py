@@ -21,7 +21,6 @@ and ``log_projector`` is to be had from here.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,28 +29,12 @@ import numpy as np
 
 from competition.console import warn
 from competition.data.source.names import wordnet
+from competition.pictures.grid import image_grid
 from competition.record.metrics import confused_pairs
-from competition.record.projector import log_projector
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.utils.tensorboard import SummaryWriter
-
-__all__ = [
-    "TAGS",
-    "confusion_picture",
-    "image_grid",
-    "log_batch_images",
-    "log_confusion",
-    "log_epoch",
-    "log_graph",
-    "log_hparams",
-    "log_pr_curves",
-    "log_projector",
-    "log_step",
-    "most_confused",
-    "tag_of",
-]
 
 TAGS: Mapping[str, str] = {
     "train_loss": "loss/train",
@@ -120,26 +103,6 @@ def log_batch_images(
         most: tiles at most.
     """
     writer.add_image(tag, image_grid(images[:most]), step, dataformats="HWC")
-
-
-def image_grid(images: np.ndarray, gap: int = 2) -> np.ndarray:
-    """Tile images (n, h, w, 1 or 3), uint8 or float in [0, 1], near a square on white: uint8 (H, W, 3).
-
-    Raises:
-        ValueError: there is no image, or the shape is another.
-    """
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
-        raise ValueError(f"expected images (n, h, w, 1 or 3), got shape {images.shape}")
-    pixels = images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    count, height, width = pixels.shape[:3]
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for index, tile in enumerate(pixels):
-        row, column = divmod(index, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        grid[top : top + height, left : left + width] = tile
-    return grid
 
 
 def log_graph(writer: SummaryWriter, model: nn.Module, example: Any) -> None:

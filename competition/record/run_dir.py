@@ -6,13 +6,11 @@ are refused with the difference named.
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -21,22 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from competition.config import Config
 from competition.errors import ResumeError
-from competition.files import (
-    csv_line,
-    differences,
-    explain_disk_errors,
-    in_utf8,
-    read_json,
-    remove_leftovers,
-    write_json,
-    write_text,
-)
+from competition.files import differences, read_json, remove_leftovers, write_json
 from competition.locks import only_one
 from competition.secret_shapes import command_line
 from competition.system.processes import refuse_second_main
+from competition.system_errors import explain_disk_errors
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    pass
 
 _VERSIONED = ("torch", "torchvision", "timm", "fastai", "albumentations", "keras", "numpy", "pandas", "scikit-learn")
 # Where and how fast it runs may change between two starts of a run; what comes out may not.
@@ -171,73 +161,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-class History:
-    """Rows of figures over time (an epoch, a step, a trial), kept in memory and as a CSV that is always whole.
-
-    Columns may join later; earlier rows then have an empty cell there.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
-        if path is not None and path.is_file():
-            with path.open(newline="", encoding="utf-8") as stream:
-                reader = csv.DictReader(stream, restval="")  # a line cut short has empty cells at its end
-                self.rows = [{key: _number(text) for key, text in row.items() if key} for row in reader]
-
-    def append(self, **figures: Any) -> None:
-        """Add a row and write the file."""
-        self.rows.append(figures)
-        self.save()
-
-    def truncate(self, keep: int) -> None:
-        """Forget the rows after the first ``keep``: a resumed run writes them again."""
-        del self.rows[keep:]
-        self.save()
-
-    def column(self, name: str) -> list[Any]:
-        """Values of one column, None where a row lacks it."""
-        return [row.get(name) for row in self.rows]
-
-    def save(self) -> None:
-        """Write the CSV atomically."""
-        if self.path is None:
-            return
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        table = [columns, *([row.get(key, "") for key in columns] for row in self.rows)]
-        write_text(self.path, "".join(f"{csv_line(row)}\n" for row in table))
-
-
-def _number(text: str) -> Any:
-    """The cell as int or float where it is written as one (``001`` and ``1e5`` are names), None where it is empty."""
-    if text == "":
-        return None
-    for kind in (int, float):
-        try:
-            if str(kind(text)) == text:
-                return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-@contextmanager
-def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
-    """Open a TensorBoard writer for the duration of the block; tensorboard is imported here, late."""
-    # Where TensorFlow is installed, tensorboard would import it (4 s) to write files that its own stub writes as well.
-    # Not where it is loaded already: the stub would take tf.summary's place for the rest of the process.
-    if "tensorflow" not in sys.modules:
-        sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
-    from torch.utils.tensorboard import SummaryWriter
-
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with in_utf8(folder) as place:
-        with explain_disk_errors(folder):
-            writer = SummaryWriter(str(place))
-        try:
-            yield writer
-        finally:
-            writer.close()

@@ -14,8 +14,8 @@ from competition.report.html.thumbnails import Size, inline
 from competition.report.html.tiles import Line, Tile, described
 
 if TYPE_CHECKING:
-    from competition.data.audit.audit import AuditReport, DuplicatePair
-    from competition.data.source.layout import CompetitionData
+    from competition.data.audit.report import AuditReport, DuplicatePair
+    from competition.data.source.competition_data import CompetitionData
 
 INLINE = Size(side=192, quality=74, letter="i")
 MOST_PER_SECTION = 300  # with two photos of about 7 kB each, a section stays below 6 MB

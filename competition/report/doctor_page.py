@@ -18,7 +18,7 @@ from competition.report.html.thumbnails import Size, inline
 from competition.report.html.tiles import Line, Tile, described
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.prediction.doctor.diagnosis import Diagnosis, Twin
 
 _PHOTO = Size(side=192, quality=74, letter="i")

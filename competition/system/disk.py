@@ -6,9 +6,6 @@ import shutil
 from pathlib import Path
 
 from competition.errors import StorageError
-from competition.locks import only_one
-
-__all__ = ["SPARE_BYTES", "only_one", "require_space"]
 
 SPARE_BYTES = 64 * 1024**2
 

@@ -13,15 +13,18 @@ import torch
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import say
 from competition.data.source.arrange import arranged
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
 from competition.record.metrics import accuracy, log_loss, softmax
 from competition.record.run_dir import RunDir
 from competition.record.temperature import fit_temperature
-from competition.training.backbones.create import create_model, find_backbones, imagenet_rows, spread_devices
+from competition.training.backbones.create import create_model
+from competition.training.backbones.devices import spread_devices
+from competition.training.backbones.find import find_backbones
+from competition.training.backbones.imagenet import imagenet_rows
+from competition.training.memory_and_disk import require_folds, require_room_for_features, require_room_for_networks
 from competition.training.run.files import read_run, write_run
-from competition.training.run.memory_and_disk import require_folds, require_room_for_features, require_room_for_networks
 from competition.training.run.prepare import Prepared, prepare
 from competition.types import CVResult, FoldResult, Predictions
 
@@ -239,8 +242,8 @@ def _fit_each(
     test: bool,
 ) -> list[FoldResult]:
     """Folds (with the start of their heads) one after the other, or side by side where there are several devices."""
-    from competition.training.engine.processes import fit_folds
-    from competition.training.finetune.fold_job import fit_fold
+    from competition.training.finetune.fit_fold import fit_fold
+    from competition.training.finetune.fit_folds import fit_folds
 
     data, splits = prepared.usable, prepared.table.folds()
     devices = spread_devices(config.device)

@@ -19,14 +19,17 @@ import torch
 from competition.config import Config, ProbeConfig, TrainConfig
 from competition.console import duration, say
 from competition.data.photos.decode import read_photo
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.errors import PhotoError
 from competition.record.run_dir import RunDir
 from competition.system.workers import worker_count
-from competition.training.backbones.create import create_model, find_backbones, pick_device
+from competition.training.backbones.create import create_model
+from competition.training.backbones.devices import pick_device, pick_precision
+from competition.training.backbones.find import find_backbones
 from competition.training.finetune import estimate
 from competition.training.photos.reading import read_batches
-from competition.training.probe.embed import Block, Rendering, _forward, _load, _Renderings, cached, pick_precision
+from competition.training.photos.rendering import Rendering
+from competition.training.probe.embed import Block, _forward, _load, _Renderings, cached
 from competition.training.probe.run import at_size_of, head_config, probe_blocks
 from competition.types import CVResult
 

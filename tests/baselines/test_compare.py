@@ -30,7 +30,7 @@ from baselines.training.evaluate import class_figures
 from baselines.training.run_folder import ModelCard, ids_of
 from competition.errors import DataError, ResumeError, UsageError
 from competition.files import write_json, write_npz
-from competition.record.run_dir import History
+from competition.record.history import History
 
 MakeRun = Callable[..., Path]
 

@@ -24,11 +24,11 @@ from baselines.torch_nets.training.adapter import predict
 from baselines.training.evaluate import evaluate_run
 from baselines.training.fit import fit
 from baselines.training.run_folder import FitResult, ModelCard
-from competition.errors import DataError, ResumeError, UsageError, WeightsError
+from competition.errors import DataError, ResumeError, TrainingError, UsageError, WeightsError
 from competition.record.board import tag_of
+from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.record.run_dir import History
-from competition.training.engine.callbacks import KitCallback, TrainingError
+from competition.training.engine.callbacks import KitCallback
 from competition.types import Predictions
 from tests.baselines.toys import CLASSES, HISTORY_COLUMNS, quarters
 

@@ -13,11 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from baselines import create_model
 from baselines.contract.config import FitConfig
+from baselines.contract.trainer import Outcome
 from baselines.data.datasets import Dataset, Part
-from baselines.training.frameworks import Outcome
 from competition.errors import KitError, ResumeError, UsageError
+from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.record.run_dir import History, RunDir
+from competition.record.run_dir import RunDir
 from tests.baselines.toys import HISTORY_COLUMNS, quarters
 
 pytestmark = pytest.mark.usefixtures("keras_installed")

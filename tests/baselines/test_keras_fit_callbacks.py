@@ -13,7 +13,7 @@ from baselines.contract.batches import TrainBatches
 from baselines.contract.config import FitConfig
 from baselines.contract.schedules import rate_at
 from competition.errors import KitError, ResumeError, WeightsError
-from competition.record.run_dir import History
+from competition.record.history import History
 from tests.baselines.toys import quarters
 
 pytestmark = pytest.mark.usefixtures("keras_installed")
@@ -77,7 +77,8 @@ def test_plateau_goes_by_the_validation_loss(arrays: Any) -> None:
 
 
 def test_records_board_and_best_weights(arrays: Any, tmp_path: Path) -> None:
-    from baselines.keras_nets.training.callbacks import BestWeights, Board, Records, Throughput
+    from baselines.keras_nets.training.callbacks import Board, Records, Throughput
+    from baselines.keras_nets.training.monitors import BestWeights
     from baselines.keras_nets.training.weights import load_own_weights
 
     model = own_model()
@@ -106,7 +107,8 @@ def test_records_board_and_best_weights(arrays: Any, tmp_path: Path) -> None:
 def test_a_fit_of_ones_own_continues_at_its_epoch(arrays: Any, tmp_path: Path) -> None:
     import keras
 
-    from baselines.keras_nets.training.callbacks import EarlyStop, Records
+    from baselines.keras_nets.training.callbacks import Records
+    from baselines.keras_nets.training.monitors import EarlyStop
     from baselines.keras_nets.training.resume import Resume
 
     def run(model: Any, folder: Path, epochs: int, *others: Any) -> Any:
@@ -136,7 +138,7 @@ def test_a_fit_of_ones_own_continues_at_its_epoch(arrays: Any, tmp_path: Path) -
 
 
 def test_nan_ends_a_fit(arrays: Any) -> None:
-    from baselines.keras_nets.training.callbacks import StopOnNaN
+    from baselines.keras_nets.training.monitors import StopOnNaN
 
     images = arrays[0].copy()
     images[30, 0] = np.nan
@@ -149,7 +151,8 @@ def test_nan_ends_a_fit(arrays: Any) -> None:
 def test_what_cannot_work_is_said(arrays: Any) -> None:
     import keras
 
-    from baselines.keras_nets.training.callbacks import EarlyStop, Rates
+    from baselines.keras_nets.training.callbacks import Rates
+    from baselines.keras_nets.training.monitors import EarlyStop
 
     decay = keras.optimizers.schedules.CosineDecay(0.1, 100)
     with pytest.raises(KitError, match="has a schedule of its own"):

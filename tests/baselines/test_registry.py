@@ -11,7 +11,8 @@ import pytest
 
 from baselines import create_model, list_models
 from baselines.registry import MODELS, find_entry
-from baselines.specs import cifar_resnet, initial_range
+from baselines.specs.base import initial_range
+from baselines.specs.resnet import cifar_resnet
 from competition.errors import KitError, UsageError
 
 

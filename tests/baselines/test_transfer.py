@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from baselines import transfer  # noqa: E402
 from baselines.data.datasets import Dataset, Part  # noqa: E402
 from competition.errors import UsageError  # noqa: E402
-from competition.training.backbones.create import find_backbones  # noqa: E402
+from competition.training.backbones.find import find_backbones  # noqa: E402
 from tests.training.conftest import save_local_dir  # noqa: E402
 
 

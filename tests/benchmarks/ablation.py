@@ -29,10 +29,11 @@ from competition.data.source.layout import load_data
 from competition.errors import KitError, UsageError
 from competition.files import read_json, write_json, write_text
 from competition.recipes import recipe
+from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.record.run_dir import History, RunDir
+from competition.record.run_dir import RunDir
 from competition.record.temperature import fit_temperature
-from competition.training.finetune.fold_job import fit_fold
+from competition.training.finetune.fit_fold import fit_fold
 from competition.training.sweep.one_fold import open_fold
 
 FOLD = 0

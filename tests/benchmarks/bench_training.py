@@ -31,16 +31,18 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
 from competition.config import TrainConfig
-from competition.data.source.layout import CompetitionData, load_data
+from competition.data.source.competition_data import CompetitionData
+from competition.data.source.layout import load_data
+from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.record.run_dir import History, RunDir
+from competition.record.run_dir import RunDir
+from competition.training.backbones.devices import pick_precision
 from competition.training.engine.processes import World
-from competition.training.finetune.fit_fold import make_learner
-from competition.training.finetune.fold_job import build_model, check_job, fit_fold
+from competition.training.finetune.fit_fold import fit_fold, make_learner
+from competition.training.finetune.fold_job import build_model, check_job
 from competition.training.finetune.fold_learner import FoldLearner
 from competition.training.finetune.mixing import set_modes
 from competition.training.photos.predict_views import predict_views
-from competition.training.probe.embed import pick_precision
 from competition.training.sweep.one_fold import OneFold, open_fold
 
 CPU = torch.device("cpu")

@@ -21,7 +21,8 @@ from competition.config import ProbeConfig
 from competition.data.audit.audit import audit
 from competition.data.audit.report import AuditReport
 from competition.data.folds import FoldTable, make_folds
-from competition.data.source.layout import CompetitionData, load_data
+from competition.data.source.competition_data import CompetitionData
+from competition.data.source.layout import load_data
 from competition.files import write_csv
 from competition.prediction.blend.text import table
 from competition.prediction.doctor.examine import examine
@@ -29,7 +30,7 @@ from competition.prediction.submission.grade import grade
 from competition.prediction.submission.write import write_submission
 from competition.record.metrics import accuracy, log_loss
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import BackboneRef, find_backbones
+from competition.training.backbones.find import BackboneRef, find_backbones
 from competition.training.cross_validate import assemble
 from competition.training.probe import linear_probe
 from competition.training.probe.embed import embed

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from competition.console import say
-from competition.data.photos.views import read_photo
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.photos.decode import read_photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.environment import cache_folder
 from competition.files import atomic_path, digest_of
 from competition.system.workers import map_in_order

@@ -6,7 +6,8 @@ import time
 
 from competition.data.audit.audit import audit
 from competition.data.photos.decode import read_photo
-from competition.data.source.layout import Photo, load_data
+from competition.data.source.competition_data import Photo
+from competition.data.source.layout import load_data
 from competition.system.workers import map_in_order
 from tests.benchmarks.material import many_photos
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, seconds_of

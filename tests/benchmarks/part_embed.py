@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 
 from competition.config import ProbeConfig
-from competition.data.source.layout import Photo, load_data
-from competition.training.backbones.create import find_backbones
+from competition.data.source.competition_data import Photo
+from competition.data.source.layout import load_data
+from competition.training.backbones.devices import pick_precision
+from competition.training.backbones.find import find_backbones
 from competition.training.photos.reading import read_batches
 from competition.training.probe import embed as module
-from competition.training.probe.embed import Block, embed, pick_precision
+from competition.training.probe.embed import Block, embed
 from competition.training.probe.run import probe_blocks
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn, seconds_of
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from competition.data.photos.decode import decode_photo, read_content
 from competition.data.photos.photo_cache import PhotoCache
-from competition.data.source.layout import Photo, load_data
+from competition.data.source.competition_data import Photo
+from competition.data.source.layout import load_data
 from competition.training.photos.augment import make_augment
 from competition.training.photos.loader import PhotoFiles, StepSampler, TrainPhotos, train_loader
 from tests.benchmarks.material import SIZES, bench_folder, sized_photos

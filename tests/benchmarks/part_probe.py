@@ -12,7 +12,7 @@ from competition.config import DEFAULT_STRENGTHS, ProbeConfig
 from competition.data.folds import make_folds
 from competition.data.source.layout import load_data
 from competition.record.metrics import log_loss, softmax
-from competition.training.backbones.create import find_backbones
+from competition.training.backbones.find import find_backbones
 from competition.training.probe.embed import embed
 from competition.training.probe.logistic import Problems, solve
 from competition.training.probe.run import probe_blocks

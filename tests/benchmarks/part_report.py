@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from competition.data.photos.decode import read_photo
-from competition.data.source.layout import Photo, load_data
+from competition.data.source.competition_data import Photo
+from competition.data.source.layout import load_data
 from competition.report.run.write import write_run_report
 from competition.system.workers import map_in_order
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, seconds_of

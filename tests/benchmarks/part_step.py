@@ -10,7 +10,7 @@ import torch
 
 from competition.data.source.layout import load_data
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import find_backbones
+from competition.training.backbones.find import find_backbones
 from competition.training.engine.processes import World
 from competition.training.finetune.fit_fold import make_learner
 from competition.training.finetune.fold_job import build_model, check_job

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from competition.data.source.layout import load_data
-from competition.training.backbones.create import create_model, find_backbones
+from competition.training.backbones.create import create_model
+from competition.training.backbones.devices import pick_precision
+from competition.training.backbones.find import find_backbones
+from competition.training.photos.normalise import Normalise
 from competition.training.photos.predict_views import predict_views
-from competition.training.probe.embed import Normalise, pick_precision
 from competition.types import view
 from tests.benchmarks.measure import Claim, Outcome, Setup, figure, in_turn, seconds_of
 

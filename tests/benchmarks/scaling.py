@@ -24,10 +24,11 @@ from competition.config import ProbeConfig
 from competition.console import say
 from competition.data.audit.audit import audit
 from competition.data.folds import make_folds
-from competition.data.source.layout import CompetitionData, load_data
+from competition.data.source.competition_data import CompetitionData
+from competition.data.source.layout import load_data
 from competition.files import read_json, write_json, write_text
 from competition.report.run.write import write_run_report
-from competition.training.backbones.create import BackboneRef, find_backbones
+from competition.training.backbones.find import BackboneRef, find_backbones
 from competition.training.probe import linear_probe
 from competition.training.probe.embed import embed
 from competition.training.probe.run import probe_blocks

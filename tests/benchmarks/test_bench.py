@@ -14,7 +14,7 @@ from PIL import Image
 
 from competition.cli import bench as command
 from competition.data.audit.candidates import find_candidates
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.errors import DataError, UsageError
 from tests.benchmarks import __main__ as runner
 from tests.benchmarks import material, scaling, tables

@@ -13,8 +13,9 @@ from PIL import Image
 
 from competition.data.audit import audit as auditing
 from competition.data.audit import candidates
-from competition.data.audit.audit import AuditReport, DuplicatePair, audit
+from competition.data.audit.audit import audit
 from competition.data.audit.candidates import find_candidates, perceptual_hashes
+from competition.data.audit.report import AuditReport, DuplicatePair
 from competition.data.source.layout import load_data
 from competition.errors import DataError
 from competition.system.workers import map_in_order

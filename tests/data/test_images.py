@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from competition.data.photos import decode
-from competition.data.photos.views import FORMATS, decode_photo, read_photo, render_view, source_side
+from competition.data.photos.decode import FORMATS, decode_photo, read_photo
+from competition.data.photos.views import render_view, source_side
 from competition.errors import PhotoError, StorageError, UsageError
 from competition.types import VIEWS
 

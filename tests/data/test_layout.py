@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.source.layout import CompetitionData, Photo, load_data
+from competition.data.source.competition_data import CompetitionData, Photo
+from competition.data.source.layout import load_data
 from competition.errors import DataError
 
 from .conftest import BREEDS, competition, picture, save, write_rows, zipped

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from competition.data.photos import photo_cache
-from competition.data.photos.views import PhotoCache, read_photo, shrink
-from competition.data.source.layout import Photo
+from competition.data.photos.decode import read_photo
+from competition.data.photos.photo_cache import PhotoCache, shrink
+from competition.data.source.competition_data import Photo
 from competition.errors import DataError, PhotoError, StorageError
 from competition.files import read_npz, write_npz
 from competition.system import disk

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from competition.data.audit.audit import audit
-from competition.data.photos.views import read_photo
+from competition.data.photos.decode import read_photo
 from competition.data.sample import competition as module
 from competition.data.sample.breeds import BREEDS
 from competition.data.sample.competition import draw_sample

@@ -175,7 +175,7 @@ def test_annotations_are_read_with_care(tmp_path, case):
 
 
 def test_wordnets_numbers_find_imagenets_rows():
-    from competition.training.backbones.create import imagenet_rows
+    from competition.training.backbones.imagenet import imagenet_rows
 
     names = (
         "n02085620-Chihuahua",

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from competition.data.audit.audit import AuditReport, DuplicatePair
+from competition.data.audit.report import AuditReport, DuplicatePair
 from competition.data.folds import make_folds
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.files import write_json, write_text
 from competition.record.metrics import softmax
 from competition.record.run_dir import RunDir

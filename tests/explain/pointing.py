@@ -24,13 +24,14 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from competition.data.photos.views import read_photo
+from competition.data.photos.decode import read_photo
 from competition.explain.maps.cam import cam
 from competition.explain.maps.faithfulness import centred_random, pointing, share_inside
 from competition.explain.networks.protocol import Backend, batches, predicted_target
 from competition.explain.networks.torch_backend import TorchBackend
 from competition.files import atomic_path, read_json
-from competition.training.backbones.create import create_model, find_backbones
+from competition.training.backbones.create import create_model
+from competition.training.backbones.find import find_backbones
 
 RANDOM_DRAWS = 20  # random maps per picture
 CUTS = (7, 5, 3)  # stages of MobileNetV2 that are kept: grids of 7 x 7, 14 x 14 and 28 x 28 at 224 pixels

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.explain.maps.cam import cam
 from competition.explain.networks.protocol import contrast_target
 from competition.files import read_json

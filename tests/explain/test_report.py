@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from competition.config import ProbeConfig
-from competition.data.audit.audit import AuditReport, DuplicatePair
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.audit.report import AuditReport, DuplicatePair
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.errors import DataError, ResumeError
 from competition.files import write_json
 from competition.record.metrics import accuracy, log_loss
 from competition.record.run_dir import RunDir
 from competition.report import audit_page
+from competition.report.audit_page import write_audit_page
 from competition.report.run import photo_pages
 from competition.report.run.findings import gather
-from competition.report.run.write import write_audit_page, write_run_report
+from competition.report.run.write import write_run_report
 from competition.training.probe.cached_features import run_features
 from competition.types import Predictions
 from tests.explain import fakes
@@ -301,7 +302,7 @@ def test_features_of_a_probe_run_come_from_the_cache(tmp_path: Path) -> None:
     import timm
     from safetensors.torch import save_file
 
-    from competition.training.backbones.create import find_backbones
+    from competition.training.backbones.find import find_backbones
     from competition.training.probe.embed import embed
     from competition.training.probe.run import probe_blocks
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from competition.data.audit.audit import AuditReport
+from competition.data.audit.report import AuditReport
 from competition.record.run_dir import RunDir
+from competition.report.audit_page import write_audit_page
 from competition.report.run.contrast_maps import ContrastMaps
-from competition.report.run.write import write_audit_page, write_run_report
+from competition.report.run.write import write_run_report
 from tests.explain import fakes
 from tests.explain.fake_backend import FakeBackend
 

@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 
 from competition.config import ProbeConfig, TrainConfig
-from competition.data.photos.views import read_photo
-from competition.data.source.layout import Photo
+from competition.data.photos.decode import read_photo
+from competition.data.source.competition_data import Photo
 from competition.errors import KitError, ResumeError, UsageError
 from competition.explain.maps.cam import cam
 from competition.explain.networks.open_run import open_backend
 from competition.explain.networks.protocol import class_target
 from competition.record.metrics import softmax
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import BackboneRef, create_model, find_backbones, save_weights
+from competition.training.backbones.create import create_model, save_weights
+from competition.training.backbones.find import BackboneRef, find_backbones
 from competition.training.finetune import predict_run
 from competition.training.probe import run as probe_run
 from competition.training.probe.linear_probe import Design, Fitted, Matrix, Probe, designs

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.source.layout import Photo, load_data
+from competition.data.source.competition_data import Photo
+from competition.data.source.layout import load_data
 from competition.errors import DataError, UsageError
 from competition.explain.show import verbs
 from competition.explain.show.photo_map import features_of

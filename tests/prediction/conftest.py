@@ -10,7 +10,7 @@ import pytest
 
 from competition.config import ProbeConfig
 from competition.data.folds import FoldTable
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.files import write_json
 from competition.record.metrics import accuracy, log_loss, softmax
 from competition.record.run_dir import RunDir

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from competition.data.audit.report import AuditReport
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import ResumeError
 from competition.files import read_json
 from competition.prediction.blend.combiners import COMBINERS

@@ -13,15 +13,13 @@ from competition.errors import UsageError
 from competition.prediction.calibrate import (
     METHODS,
     apply_clip,
-    apply_temperature,
     compare_calibrations,
     fit_calibration,
     fit_clip,
-    fit_temperature,
     nested_calibration,
 )
 from competition.record.metrics import log_loss, log_softmax, reliability, softmax
-from competition.record.temperature import COLDEST, HOTTEST
+from competition.record.temperature import COLDEST, HOTTEST, apply_temperature, fit_temperature
 
 
 def drawn(n: int = 4000, c: int = 6, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

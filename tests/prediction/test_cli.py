@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from competition.cli import main
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.prediction.submission.write import write_submission
 from competition.record.run_dir import RunDir
 from competition.types import Predictions

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from competition.data.audit.report import AuditReport, DuplicatePair
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError, SubmissionError
-from competition.prediction.calibrate import apply_clip, apply_temperature, fit_temperature
+from competition.prediction.calibrate import apply_clip
 from competition.prediction.doctor.diagnosis import Diagnosis
 from competition.prediction.doctor.drift import class_shifts, compare, compare_embeddings, find_drift
 from competition.prediction.doctor.examine import examine, find_repair, odd_rows
@@ -24,6 +24,7 @@ from competition.prediction.ledger.record_submission import record_submission
 from competition.prediction.submission.write import write_submission
 from competition.record.metrics import log_loss, softmax
 from competition.record.run_dir import RunDir
+from competition.record.temperature import apply_temperature, fit_temperature
 from competition.types import Predictions
 
 from .conftest import BREEDS

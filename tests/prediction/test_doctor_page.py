@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.prediction.doctor.diagnosis import Agreement, Diagnosis, Finding, Twin
 from competition.prediction.doctor.examine import examine
 from competition.prediction.submission.write import write_submission

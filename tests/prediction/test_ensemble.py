@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError, ResumeError, SubmissionError, UsageError
 from competition.prediction.blend.combiners import COMBINERS, combiner, greedy_weights, pool_weights, simplex_weights
 from competition.prediction.blend.members import align, load_member
 from competition.prediction.blend.study import MethodScore, blend, choose, forward_order, nested_predictions, study
-from competition.prediction.calibrate import apply_temperature, fit_temperature
 from competition.record.metrics import log_loss, softmax
 from competition.record.run_dir import RunDir
+from competition.record.temperature import apply_temperature, fit_temperature
 from competition.types import CVResult, Predictions
 
 from .conftest import BREEDS, N_TRAIN

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from competition.errors import UsageError
-from competition.prediction.calibrate import fit_temperature
 from competition.prediction.expected.expectation import expect
 from competition.record.metrics import accuracy, log_loss, log_softmax, softmax
+from competition.record.temperature import fit_temperature
 
 
 def drawn(n: int, seed: int, sharpness: float = 1.0, c: int = 6) -> tuple[np.ndarray, np.ndarray]:

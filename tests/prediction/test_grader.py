@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError, SubmissionError, UsageError
 from competition.prediction.submission.grade import grade, grade_with_report, split_and_grade
 from competition.prediction.submission.template import Template

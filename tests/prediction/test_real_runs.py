@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from competition import pipeline
 from competition.config import ProbeConfig
 from competition.data.sample.competition import draw_sample
-from competition.data.source.layout import CompetitionData, load_data
+from competition.data.source.competition_data import CompetitionData
+from competition.data.source.layout import load_data
 from competition.prediction.blend.run import blend_runs
 from competition.prediction.doctor.examine import examine
 from competition.record.run_dir import RunDir

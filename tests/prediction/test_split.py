@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from competition.data.source.layout import CompetitionData, load_data
+from competition.data.source.competition_data import CompetitionData
+from competition.data.source.layout import load_data
 from competition.errors import StorageError, UsageError
 from competition.prediction.submission.grade import grade
 from competition.prediction.submission.split import split_competition

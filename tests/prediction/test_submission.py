@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import SubmissionError
+from competition.prediction.submission.check import check_submission
 from competition.prediction.submission.template import Template
-from competition.prediction.submission.write import check_submission, read_submission, write_submission
+from competition.prediction.submission.write import read_submission, write_submission
 from competition.types import Predictions
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.errors import DataError
 from competition.files import write_npz
 from competition.prediction.views.merge import merge_views

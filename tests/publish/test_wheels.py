@@ -13,8 +13,8 @@ from competition.publish.build.kernels import build
 from competition.publish.build.secrets import CredentialError
 from competition.publish.build.spec import DATASET
 from competition.publish.dry_run.dry_run import dry_run
-from competition.publish.preflight.check import check_all, check_dataset, check_kernel
-from competition.publish.preflight.dataset import backbones_in
+from competition.publish.preflight.check import check_all, check_kernel
+from competition.publish.preflight.dataset import backbones_in, check_dataset
 from competition.publish.preflight.finding import Finding
 from competition.publish.push import offline_dataset
 from competition.publish.push.offline_dataset import BuiltDataset, build_dataset, weight_folders

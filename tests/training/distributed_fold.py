@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from competition.record.run_dir import RunDir
-from competition.training.finetune.fold_job import fit_fold
+from competition.training.finetune.fit_fold import fit_fold
 from tests.training.small_fold import small_config, small_data, small_fold
 
 SETTINGS: dict[str, object] = {"epochs": 5, "freeze_epochs": 1, "drop_rate": 0.0, "drop_path_rate": 0.0}

@@ -15,7 +15,7 @@ import torch
 from competition.record.run_dir import RunDir
 from competition.training.engine.callbacks import KitCallback
 from competition.training.finetune import fit_fold as session  # noqa: F401 - imported before the fork, so that each start is quick
-from competition.training.finetune.fold_job import fit_fold
+from competition.training.finetune.fit_fold import fit_fold
 from tests.training.small_fold import small_config, small_data, small_fold
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from competition.config import ProbeConfig
-from competition.data.source.layout import Photo
+from competition.data.source.competition_data import Photo
 from competition.files import digest_of_array, write_json
-from competition.training.backbones.create import find_backbones
+from competition.training.backbones.find import find_backbones
 from competition.training.probe import embed as module
 from competition.types import view
 

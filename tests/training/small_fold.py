@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from competition.config import TrainConfig
-from competition.data.source.layout import CompetitionData, Photo
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.types import Fold
 
 CLASSES = ("afghan_hound", "beagle", "boxer")

@@ -10,15 +10,8 @@ import pytest
 from PIL import Image
 
 from competition.errors import UsageError
-from competition.training.photos.augment import (
-    BACKENDS,
-    STRENGTHS,
-    CentreSquare,
-    colour_matrix,
-    draw_augment_sheet,
-    make_augment,
-    resized,
-)
+from competition.training.photos.augment import BACKENDS, CentreSquare, draw_augment_sheet, make_augment
+from competition.training.photos.strengths import STRENGTHS, colour_matrix, resized
 
 EVERY = list(product(STRENGTHS, BACKENDS))
 

@@ -15,15 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from competition.config import ProbeConfig
 from competition.errors import UsageError, WeightsError
-from competition.training.backbones.create import (
-    classifier_of,
-    create_model,
-    find_backbones,
-    find_same,
-    imagenet_classifier,
-    try_features,
-)
-from competition.training.backbones.find import MOST_AT_ONCE
+from competition.training.backbones.create import create_model, try_features
+from competition.training.backbones.find import MOST_AT_ONCE, find_backbones, find_same
+from competition.training.backbones.imagenet import classifier_of, imagenet_classifier
 from competition.training.finetune.mixing import set_head
 from competition.training.finetune.parameter_groups import parameter_groups
 from competition.training.probe import linear_probe

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from competition.record.run_dir import RunDir
 from competition.training.finetune.board import FoldPictures, log_fold_end
-from competition.training.finetune.fold_job import fit_fold
+from competition.training.finetune.fit_fold import fit_fold
 from tests.training.small_fold import small_config, small_data, small_fold
 
 

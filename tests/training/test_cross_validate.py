@@ -19,7 +19,7 @@ from competition.data.folds import make_folds
 from competition.errors import UsageError, WeightsError
 from competition.record.metrics import log_loss, softmax
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import find_backbones
+from competition.training.backbones.find import find_backbones
 from competition.training.cross_validate import assemble, cross_validate, open_run, origin_notes
 from competition.training.probe.embed import Block, embed
 from competition.training.probe.run import fit_heads

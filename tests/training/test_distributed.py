@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from competition.files import read_npz
-from competition.record.run_dir import History, RunDir
-from competition.training.engine.processes import fit_folds
-from competition.training.finetune.fold_job import fit_fold
+from competition.record.history import History
+from competition.record.run_dir import RunDir
+from competition.training.finetune.fit_fold import fit_fold
+from competition.training.finetune.fit_folds import fit_folds
 from competition.training.photos.loader import StepSampler
 from competition.types import Fold
 from tests.training.distributed_fold import SETTINGS

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 from competition.config import ProbeConfig
-from competition.data.photos.views import read_photo, render_view
-from competition.data.source.layout import Photo
-from competition.training.backbones.create import create_model, find_backbones
+from competition.data.photos.decode import read_photo
+from competition.data.photos.views import render_view
+from competition.data.source.competition_data import Photo
+from competition.training.backbones.create import create_model
+from competition.training.backbones.find import find_backbones
 from competition.training.probe import embed as module
 from competition.training.probe.embed import Block, embed
 from competition.types import view

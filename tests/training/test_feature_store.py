@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from competition.data.source.layout import Photo
+from competition.data.source.competition_data import Photo
 from competition.files import digest_of_array, read_json, write_json
 from competition.locks import only_one
 from competition.training.probe import embed as module

@@ -12,7 +12,8 @@ from competition.config import ProbeConfig
 from competition.files import write_json
 from competition.record.run_dir import RunDir
 from competition.training import forecast as module
-from competition.training.backbones.create import create_model, find_backbones
+from competition.training.backbones.create import create_model
+from competition.training.backbones.find import find_backbones
 from competition.training.finetune import estimate
 from competition.training.finetune.parameter_groups import trainable_names
 from competition.training.forecast import announce, forecast, settle

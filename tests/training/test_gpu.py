@@ -13,10 +13,10 @@ import torch
 
 from competition.files import read_npz
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import find_backbones
+from competition.training.backbones.find import find_backbones
 from competition.training.engine.callbacks import KitCallback
-from competition.training.engine.processes import fit_folds
-from competition.training.finetune.fold_job import fit_fold
+from competition.training.finetune.fit_fold import fit_fold
+from competition.training.finetune.fit_folds import fit_folds
 from competition.types import Fold
 from tests.training import interrupted_fold
 from tests.training.small_fold import small_config, small_data, small_fold
@@ -133,7 +133,7 @@ def test_features_are_those_of_the_cpu(shared, tmp_path, monkeypatch):
     import timm
 
     from competition.training.backbones.create import create_model
-    from competition.training.probe.embed import Normalise
+    from competition.training.photos.normalise import Normalise
 
     for ref in find_backbones((), shared / "weights"):
         model = create_model(ref, 120, pretrained=True, image_size=224).eval()

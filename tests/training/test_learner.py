@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from competition.errors import ResumeError, UsageError, WeightsError
+from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
 from competition.files import read_json, read_npz
+from competition.record.history import History
 from competition.record.metrics import log_loss, softmax
-from competition.record.run_dir import History, RunDir
+from competition.record.run_dir import RunDir
 from competition.training.backbones.create import load_weights
-from competition.training.engine.callbacks import KitCallback, TrainingError
+from competition.training.engine.callbacks import KitCallback
 from competition.training.engine.processes import World
+from competition.training.engine.schedule import rate_factor
 from competition.training.finetune import fit_fold as session
-from competition.training.finetune.fit_fold import make_learner
-from competition.training.finetune.fold_job import build_model, check_job, choose_device, fit_fold, merged
-from competition.training.finetune.parameter_groups import layer_numbers, parameter_groups, rate_factor, trainable_names
+from competition.training.finetune.fit_fold import fit_fold, make_learner
+from competition.training.finetune.fold_job import build_model, check_job, choose_device
+from competition.training.finetune.fold_result import merged
+from competition.training.finetune.parameter_groups import layer_numbers, parameter_groups, trainable_names
 from competition.training.photos.predict_views import predict_views
 from tests.training.small_fold import CLASSES, SIDE, small_config, small_data, small_fold
 

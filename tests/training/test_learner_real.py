@@ -62,6 +62,6 @@ def test_half_precision_predictions_agree_with_full_ones(real, shared, tmp_path)
 
 
 def _read(path):
-    from competition.data.photos.views import read_photo
+    from competition.data.photos.decode import read_photo
 
     return read_photo(path)

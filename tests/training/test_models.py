@@ -10,16 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from competition.errors import ResumeError, UsageError, WeightsError
-from competition.training.backbones.create import (
-    classifier_of,
-    create_model,
-    find_backbones,
-    find_same,
-    imagenet_rows,
-    load_weights,
-    pick_device,
-    save_weights,
-)
+from competition.training.backbones.create import create_model, load_weights, save_weights
+from competition.training.backbones.devices import pick_device
+from competition.training.backbones.find import find_backbones, find_same
+from competition.training.backbones.imagenet import classifier_of, imagenet_rows
 from tests.training.conftest import save_local_dir
 
 

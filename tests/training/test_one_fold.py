@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from competition import cli
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import KitError, ResumeError, UsageError
 from competition.training.sweep.one_fold import sweep_recipe
 from competition.training.sweep.space import parse_space

@@ -10,7 +10,7 @@ import pytest
 from competition.config import ProbeConfig
 from competition.errors import DataError
 from competition.record.metrics import log_loss, softmax
-from competition.training.backbones.create import BackboneRef, InputSpec
+from competition.training.backbones.find import BackboneRef, InputSpec
 from competition.training.probe import linear_probe
 
 SPEC = InputSpec(32, (0.5,) * 3, (0.5,) * 3, "bilinear", 1.0)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from competition.errors import PhotoError
-from competition.training.backbones.create import InputSpec
+from competition.training.backbones.find import InputSpec
+from competition.training.photos.normalise import Normalise
 from competition.training.photos.reading import read_batches
-from competition.training.probe.embed import Normalise
 
 CPU = torch.device("cpu")
 

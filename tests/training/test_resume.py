@@ -12,7 +12,7 @@ import pytest
 from competition.errors import ResumeError
 from competition.files import digest_of_file
 from competition.record.run_dir import RunDir
-from competition.training.finetune.fold_job import fit_fold
+from competition.training.finetune.fit_fold import fit_fold
 from tests.training import interrupted_fold
 from tests.training.small_fold import small_config, small_data, small_fold
 

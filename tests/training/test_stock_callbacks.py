@@ -28,8 +28,9 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.callback.tensorboard import TensorBoardCallback
 
-from competition.record.run_dir import History, RunDir
-from competition.training.finetune.fold_job import fit_fold
+from competition.record.history import History
+from competition.record.run_dir import RunDir
+from competition.training.finetune.fit_fold import fit_fold
 from tests.training.small_fold import SIDE, small_config, small_data, small_fold
 
 

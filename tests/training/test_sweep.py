@@ -127,7 +127,7 @@ def test_a_killed_trial_is_taken_up_too(tmp_path: Path) -> None:
 
 
 def test_a_diverged_trial_does_not_end_the_sweep(tmp_path: Path) -> None:
-    from competition.training.engine.callbacks import TrainingError
+    from competition.errors import TrainingError
 
     def diverge(trial: int, epoch: int) -> None:
         if trial == 2:
@@ -144,7 +144,7 @@ def test_a_diverged_trial_does_not_end_the_sweep(tmp_path: Path) -> None:
 
 
 def test_a_recipe_that_always_diverges_stops_soon(tmp_path: Path) -> None:
-    from competition.training.engine.callbacks import TrainingError
+    from competition.errors import TrainingError
 
     def diverge(trial: int, epoch: int) -> None:
         raise TrainingError("the loss is NaN in step 1")

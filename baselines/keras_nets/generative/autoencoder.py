@@ -12,8 +12,8 @@ from keras import initializers, layers, ops
 from baselines.contract.config import ADAM_EPSILON
 from baselines.keras_nets.generative.transposed import doubling, halving
 from baselines.port import load_into, weights_of
-from baselines.specs import initial_range
 from baselines.specs.autoencoder import KERNEL, STRIDE, AutoencoderSpec, smallest_side
+from baselines.specs.base import initial_range
 
 
 def build(spec: AutoencoderSpec, in_channels: int, image_size: int) -> keras.Model:

@@ -13,25 +13,17 @@ import tensorflow as tf
 
 from baselines.contract.batches import TrainBatches
 from baselines.contract.config import FitConfig
+from baselines.contract.lines import epoch_line
+from baselines.contract.trainer import EpochHook, Outcome, peak_process_mb
 from baselines.data.datasets import Dataset, Part
-from baselines.keras_nets.training.callbacks import (
-    BestWeights,
-    Board,
-    EarlyStop,
-    Progress,
-    Rates,
-    Records,
-    StatefulCallback,
-    StopOnNaN,
-    Throughput,
-)
+from baselines.keras_nets.training.callback_base import StatefulCallback
+from baselines.keras_nets.training.callbacks import Board, Progress, Rates, Records, Throughput
 from baselines.keras_nets.training.compile import compile_model, computing_in, outputs_of, seed_everything, set_rate
 from baselines.keras_nets.training.feed import Feed, ordered
+from baselines.keras_nets.training.monitors import BestWeights, EarlyStop, StopOnNaN
 from baselines.keras_nets.training.resume import Resume
 from baselines.keras_nets.training.weights import load_own_weights as load
 from baselines.keras_nets.training.weights import save_own_weights as save
-from baselines.training.frameworks import EpochHook, Outcome, peak_process_mb
-from baselines.training.run_folder import epoch_line
 from competition.console import progress, say
 from competition.errors import KitError, UsageError
 from competition.record.run_dir import RunDir

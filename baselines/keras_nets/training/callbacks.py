@@ -26,23 +26,10 @@ import numpy as np
 from baselines.contract.config import FitConfig
 from baselines.contract.schedules import rate_at
 from baselines.keras_nets.training.callback_base import Logs, StatefulCallback, figures_of
-from baselines.keras_nets.training.monitors import BestWeights, EarlyStop, StopOnNaN
 from competition.console import Ticker
 from competition.errors import KitError
-from competition.record.run_dir import History, tensorboard
-
-__all__ = [
-    "BestWeights",
-    "Board",
-    "EarlyStop",
-    "Progress",
-    "Rates",
-    "Records",
-    "StatefulCallback",
-    "StopOnNaN",
-    "Throughput",
-    "figures_of",
-]
+from competition.record.history import History
+from competition.record.tensorboard import tensorboard
 
 
 class Rates(StatefulCallback):

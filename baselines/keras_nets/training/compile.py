@@ -10,9 +10,9 @@ import keras
 from keras import ops
 
 from baselines.contract.config import FitConfig
+from baselines.contract.trainer import set_dropout
 from baselines.keras_nets.training.optimisers import is_kernel, make_optimiser
-from baselines.specs import AUX_LOSS_WEIGHT
-from baselines.training.frameworks import set_dropout
+from baselines.specs.googlenet import AUX_LOSS_WEIGHT
 
 
 class SmoothedCrossEntropy(keras.losses.Loss):

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from baselines.contract.config import ADAM_EPSILON
 from baselines.port import load_into, weights_of
-from baselines.specs import initial_range
 from baselines.specs.autoencoder import AutoencoderSpec, smallest_side
+from baselines.specs.base import initial_range
 from baselines.torch_nets.generative.transposed import ToMap, doubling, fans, halving
 
 

@@ -12,24 +12,25 @@ from torch import nn
 
 from baselines.contract.batches import in_order
 from baselines.contract.config import FitConfig
+from baselines.contract.lines import epoch_line
+from baselines.contract.trainer import EpochHook, Outcome, peak_process_mb, set_dropout
 from baselines.data.datasets import Dataset, Part
 from baselines.torch_nets.training.learner import NetLearner, channels_last, precision_of, spec_of
-from baselines.training.frameworks import EpochHook, Outcome, peak_process_mb, set_dropout
-from baselines.training.run_folder import epoch_line
 from competition.console import progress, say
-from competition.errors import WeightsError
+from competition.errors import TrainingError, WeightsError
 from competition.files import atomic_path, digest_of, in_utf8
 from competition.record.board import log_batch_images, log_epoch, log_graph
-from competition.record.run_dir import RunDir, tensorboard
-from competition.training.backbones.create import pick_device
-from competition.training.engine.callbacks import KitCallback, StepCaller, TrainingError
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
+from competition.training.backbones.devices import pick_device
+from competition.training.engine.callbacks import KitCallback, StepCaller
 from competition.training.engine.checkpoint import CheckpointStore
 from competition.training.engine.checkpointing import Keeper
 from competition.training.engine.epoch_records import Bookkeeper, Progress, open_history
 from competition.training.engine.fit_state import Best
+from competition.training.engine.memory import fit_in_memory
 from competition.training.engine.step_learner import Score
-from competition.training.finetune.fit_fold import fit_in_memory
-from competition.training.probe.embed import Normalise
+from competition.training.photos.normalise import Normalise
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,7 +46,7 @@ def fit_torch(
     callbacks: Sequence[Any] = (),
     epoch_hooks: Sequence[EpochHook] = (),
 ) -> Outcome:
-    """Train a network, or go on with it; see ``baselines.training.frameworks.Fit``.
+    """Train a network, or go on with it; see ``baselines.contract.trainer.Fit``.
 
     Args:
         model: maps (n, c, h, w) to logits, in training perhaps to several (``AuxLogits``).

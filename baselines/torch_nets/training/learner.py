@@ -13,13 +13,13 @@ from baselines.contract.batches import TrainBatches, in_order
 from baselines.contract.config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO, FitConfig
 from baselines.contract.schedules import rate_at
 from baselines.data.datasets import Dataset, Part
-from baselines.specs import AUX_LOSS_WEIGHT
-from competition.training.backbones.create import InputSpec
+from baselines.specs.googlenet import AUX_LOSS_WEIGHT
+from competition.training.backbones.devices import pick_precision
+from competition.training.backbones.find import InputSpec
 from competition.training.engine.callbacks import ClipGradient, KitCallback
 from competition.training.engine.processes import World
 from competition.training.engine.step_learner import Loaders, Preparation, StepLearner
 from competition.training.finetune.mixing import FoldLoss
-from competition.training.probe.embed import pick_precision
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

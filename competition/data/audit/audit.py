@@ -21,13 +21,11 @@ from competition.data.audit.candidates import THUMBNAIL, Candidates, find_candid
 from competition.data.audit.report import AuditReport, DuplicatePair
 from competition.data.photos.decode import decode_photo, read_content
 from competition.data.source.arrange import spelling_notes
+from competition.data.source.competition_data import CompetitionData, Photo
 from competition.data.source.labels import read_csv
-from competition.data.source.layout import CompetitionData, Photo
 from competition.data.source.names import shown
 from competition.errors import DataError, PhotoError
 from competition.system.workers import map_in_order
-
-__all__ = ["AuditReport", "DuplicatePair", "audit"]
 
 
 @dataclass(frozen=True)

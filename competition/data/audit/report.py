@@ -12,7 +12,7 @@ from competition.errors import DataError
 from competition.files import read_json, write_csv, write_json
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 _HEADER = ["kind", "a", "split_a", "breed_a", "b", "split_b", "breed_b", "conflict", "distance", "similarity", "detail"]
 

@@ -23,13 +23,14 @@ from competition import environment
 from competition.console import progress, say
 from competition.data.photos.decode import read_photo
 from competition.errors import DataError, PhotoError
-from competition.files import digest_of, explain_disk_errors, read_npz, write_npz
+from competition.files import digest_of, read_npz, write_npz
 from competition.locks import only_one
 from competition.system.disk import require_space
 from competition.system.workers import map_in_order
+from competition.system_errors import explain_disk_errors
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import Photo
+    from competition.data.source.competition_data import Photo
 
 _VERSION = 1
 _STEP = 256  # photos between two entries of the journal: what a killed build may lose

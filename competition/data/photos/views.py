@@ -5,22 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from competition.data.photos.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_photo, read_photo
-from competition.data.photos.photo_cache import PhotoCache, shrink
 from competition.errors import UsageError, nearest
 from competition.types import View
-
-__all__ = [
-    "FORMATS",
-    "MAX_PIXELS",
-    "SUFFIXES",
-    "PhotoCache",
-    "decode_photo",
-    "read_photo",
-    "render_view",
-    "shrink",
-    "source_side",
-]
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -23,17 +23,10 @@ from competition.data.sample.breeds import BREEDS, Breed
 from competition.data.sample.drawing import Painter
 from competition.data.sample.scenery import draw_foreground, draw_scene, lit
 from competition.errors import DataError, UsageError
-from competition.files import (
-    digest_of,
-    explain_disk_errors,
-    read_json,
-    temporary_folder,
-    write_csv,
-    write_json,
-    write_text,
-)
+from competition.files import digest_of, read_json, temporary_folder, write_csv, write_json, write_text
 from competition.locks import only_one_at
 from competition.system.disk import require_space
+from competition.system_errors import explain_disk_errors
 
 VERSION = 1
 _SIZES = ((160, 120), (180, 135), (200, 150), (168, 150), (150, 160))  # width, height in pixels

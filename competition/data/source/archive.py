@@ -24,9 +24,10 @@ from competition.console import progress, say
 from competition.data.source.kinds import is_picture, kind_of_file
 from competition.data.source.names import shown
 from competition.errors import DataError
-from competition.files import digest_of, explain_disk_errors, read_json, write_json
+from competition.files import digest_of, read_json, write_json
 from competition.locks import free, only_one_at
 from competition.system.disk import require_space
+from competition.system_errors import explain_disk_errors
 
 MARKER = ".dogbreed-complete.json"
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")

@@ -19,9 +19,10 @@ from competition.data.source import names, stanford
 from competition.data.source.competition_data import CompetitionData, Photo
 from competition.data.source.labels import read_csv, sample_columns
 from competition.errors import DataError, PhotoError, nearest
-from competition.files import digest_of, explain_disk_errors, read_json, write_json
-from competition.system.disk import only_one
+from competition.files import digest_of, read_json, write_json
+from competition.locks import only_one
 from competition.system.workers import map_in_order
+from competition.system_errors import explain_disk_errors
 
 if TYPE_CHECKING:
     from competition.config import Config

@@ -15,8 +15,6 @@ from competition.data.source.kinds import kind_of_file, readable
 from competition.data.source.labels import absent_photos, read_labels, sample_ids
 from competition.errors import DataError
 
-__all__ = ["CompetitionData", "Photo", "load_data", "load_photos", "load_to_predict"]
-
 _DATA_ADVICE = "join them with --set merge_classes=true (or =FILE.csv with the columns from,to)"
 
 

@@ -15,9 +15,11 @@ from competition.explain.networks.protocol import Backend
 from competition.explain.networks.torch_backend import TorchBackend
 from competition.files import read_json
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import create_model, load_weights, pick_device
+from competition.training.backbones.create import create_model, load_weights
+from competition.training.backbones.devices import pick_device
 from competition.training.finetune.predict_run import backbone_of
-from competition.training.probe.embed import Block, Rendering
+from competition.training.photos.rendering import Rendering
+from competition.training.probe.embed import Block
 from competition.training.probe.run import backbones_of, read_heads
 from competition.types import Predictions, View, view
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from competition.training.backbones.create import BackboneRef, InputSpec, create_model
+from competition.training.backbones.create import create_model
+from competition.training.backbones.find import BackboneRef, InputSpec
 from competition.training.probe.linear_probe import Head
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from competition.console import progress, say, warn
-from competition.data.photos.views import read_photo
+from competition.data.photos.decode import read_photo
 from competition.errors import DataError, PhotoError
 from competition.explain.inside.painted_picture import resize
 from competition.explain.networks.protocol import Backend, batches, square_input
@@ -17,7 +17,7 @@ from competition.explain.show.verbs import Output, show_embedding
 from competition.record.projector import thin
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import Photo
+    from competition.data.source.competition_data import Photo
 
 THUMBNAIL = 32
 _BATCH = 32

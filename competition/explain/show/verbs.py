@@ -69,7 +69,7 @@ def output_to(folder: Path, board: Path | None = None) -> Iterator[Output]:
     if board is None:
         yield Output(folder)
         return
-    from competition.record.run_dir import tensorboard
+    from competition.record.tensorboard import tensorboard
 
     with tensorboard(board) as writer:
         yield Output(folder, writer)
@@ -86,7 +86,7 @@ def read_prepared(backend: Backend, photo: Path) -> np.ndarray:
     Raises:
         PhotoError: it cannot be read.
     """
-    from competition.data.photos.views import read_photo
+    from competition.data.photos.decode import read_photo
 
     return backend.prepare(read_photo(photo, max(backend.input_shape[:2])))
 
@@ -173,7 +173,7 @@ def dream_on(
     backend: Backend, photo: Path, output: Output, *, layer: str, longest: int = 640, config: DreamConfig | None = None
 ) -> Path:
     """DeepDream on a photo, at most ``longest`` pixels a side."""
-    from competition.data.photos.views import read_photo
+    from competition.data.photos.decode import read_photo
     from competition.explain.inside.painted_picture import resize
 
     image = read_photo(photo, longest).astype(np.float32) / 255

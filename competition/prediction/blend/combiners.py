@@ -14,8 +14,9 @@ from types import MappingProxyType
 import numpy as np
 
 from competition.errors import UsageError, nearest
-from competition.prediction.calibrate import apply_temperature, fit_temperature, safe_log
+from competition.prediction.calibrate import safe_log
 from competition.record.metrics import log_softmax
+from competition.record.temperature import apply_temperature, fit_temperature
 
 _EM_STEPS, _EM_TOLERANCE = 2000, 1e-10
 _GREEDY_STEPS, _GREEDY_PATIENCE = 60, 12

@@ -19,14 +19,15 @@ from competition.files import atomic_path, require_writable, write_csv, write_js
 from competition.prediction.blend.combiners import COMBINERS
 from competition.prediction.blend.members import Source, load_member
 from competition.prediction.blend.study import AUTO, BlendStudy, study
+from competition.prediction.submission.check import SubmissionReport
 from competition.prediction.submission.template import count, few, template_for
-from competition.prediction.submission.write import SubmissionReport, write_submission
+from competition.prediction.submission.write import write_submission
 from competition.record.metrics import accuracy, log_loss
 from competition.record.run_dir import RunDir
 from competition.types import EnsembleResult, Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 _INHERITED = ("audit.json", "audit.csv", "audit.html")
 

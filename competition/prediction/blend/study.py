@@ -23,7 +23,7 @@ from competition.record.metrics import accuracy, per_photo_loss, reliability
 from competition.types import EnsembleResult, Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 AUTO = "auto"
 

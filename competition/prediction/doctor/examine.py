@@ -15,15 +15,7 @@ import numpy as np
 
 from competition.data.audit.report import AuditReport
 from competition.errors import SubmissionError
-from competition.prediction.calibrate import (
-    METHODS,
-    apply_clip,
-    apply_temperature,
-    compare_calibrations,
-    fit_clip,
-    fit_temperature,
-    safe_log,
-)
+from competition.prediction.calibrate import METHODS, apply_clip, compare_calibrations, fit_clip, safe_log
 from competition.prediction.doctor.diagnosis import Agreement, Diagnosis, Repair, RowFigures, Twin
 from competition.prediction.doctor.drift import find_drift
 from competition.prediction.doctor.sentences import findings
@@ -34,10 +26,11 @@ from competition.prediction.submission.template import Template
 from competition.prediction.submission.write import read_checked
 from competition.record.metrics import per_photo_loss, reliability
 from competition.record.run_dir import RunDir
+from competition.record.temperature import apply_temperature, fit_temperature
 from competition.types import Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 _LEAST = 12
 _CERTAIN = 0.9

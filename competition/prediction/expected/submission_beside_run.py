@@ -21,7 +21,7 @@ from competition.record.run_dir import RunDir
 from competition.types import Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from competition.prediction.ledger.ledger import Entry, Ledger, now
 from competition.record.run_dir import RunDir, describe_machine
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 
 def record_submission(

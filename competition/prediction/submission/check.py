@@ -24,7 +24,7 @@ from competition.prediction.submission.template import LineTooLongError, Templat
 from competition.prediction.submission.upload import NoCsvError, opened, packed_as
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import numpy as np
 
 from competition.console import progress
 from competition.errors import StorageError, UsageError
-from competition.files import explain_disk_errors, write_csv
+from competition.files import write_csv
 from competition.prediction.submission.grade import draw_held_out
 from competition.prediction.submission.template import ID_COLUMN
+from competition.system_errors import explain_disk_errors
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData, Photo
+    from competition.data.source.competition_data import CompetitionData, Photo
 
 
 @dataclass(frozen=True)

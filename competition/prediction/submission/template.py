@@ -13,7 +13,7 @@ from competition.errors import SubmissionError, nearest
 from competition.prediction.submission.upload import NoCsvError, opened
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 ID_COLUMN = "id"
 _LARGEST_SAMPLE = 1 << 30  # bytes

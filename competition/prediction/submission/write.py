@@ -24,9 +24,7 @@ from competition.prediction.submission.template import (
 from competition.types import ROW_SUM_TOLERANCE, Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
-
-__all__ = ["SubmissionReport", "check_submission", "read_submission", "write_submission"]
+    from competition.data.source.competition_data import CompetitionData
 
 # Ten significant digits: a row of 120 printed so sums to 1 within 1e-8 when it is read again.
 _NUMBER = "%.10g"

@@ -13,8 +13,8 @@ from itertools import combinations
 import numpy as np
 
 from competition.errors import UsageError, nearest
-from competition.prediction.calibrate import apply_temperature, fit_temperature
 from competition.record.metrics import FLOOR, log_softmax, per_photo_loss
+from competition.record.temperature import apply_temperature, fit_temperature
 
 METHODS = ("mean_probability", "mean_logits", "geometric_mean")
 # softmax(mean of logits) and the normalised geometric mean are the same distribution: the logits of a view differ from

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError
 from competition.files import read_json, read_npz, write_json
-from competition.prediction.calibrate import apply_temperature
 from competition.prediction.views.merge import MergeChoice, choose_merge, merge_views
 from competition.record.metrics import accuracy, log_loss
 from competition.record.run_dir import RunDir
+from competition.record.temperature import apply_temperature
 from competition.training.cross_validate import with_prior
 from competition.training.run.files import write_run
 from competition.training.run.prepare import Prepared

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import competition
 from competition.errors import DataError, UsageError, nearest
-from competition.files import explain_disk_errors, write_text
+from competition.files import write_text
 from competition.publish.build.bundle import PACKAGES, pack
 from competition.publish.build.ipynb import cells_of, code_cell, markdown_cell, notebook_text
 from competition.publish.build.kernels import loader
 from competition.publish.build.secrets import require_no_secrets
+from competition.system_errors import explain_disk_errors
 
 BUILD = Path("build") / "notebooks"
 

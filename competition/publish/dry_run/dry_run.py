@@ -30,7 +30,7 @@ from competition.console import duration, say
 from competition.data.source import archive
 from competition.environment import COMPETITION, cache_folder, mount_of
 from competition.errors import DataError, KitError, UsageError
-from competition.files import explain_disk_errors, read_json, write_text
+from competition.files import read_json, write_text
 from competition.locks import only_one_at
 from competition.prediction.submission.check import check_submission
 from competition.publish.build.bundle import PACKAGES
@@ -41,6 +41,7 @@ from competition.publish.images.image import Image, remedy, whose_versions
 from competition.publish.in_kernel import SETTINGS
 from competition.publish.output_record import SUBMISSION
 from competition.secret_shapes import without_secrets
+from competition.system_errors import explain_disk_errors
 
 _KEPT = ("PATH", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
          "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")  # fmt: skip

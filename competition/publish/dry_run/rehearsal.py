@@ -74,7 +74,8 @@ def _small_input(name: str, key: str, spec: KernelSpec, out: Path, echo: bool, i
 
 def tiny_dataset(folder: Path) -> Path:
     """A dataset folder with the weights of timm's smallest test network, drawn at random once and kept."""
-    from competition.training.backbones.create import create_model, find_backbones, save_weights
+    from competition.training.backbones.create import create_model, save_weights
+    from competition.training.backbones.find import find_backbones
 
     target = folder / "weights" / TINY
     with only_one_at(folder):

@@ -19,9 +19,11 @@ from typing import Any
 from competition.console import say
 from competition.environment import cache_folder
 from competition.errors import DataError, KitError
-from competition.files import explain_disk_errors, read_json, write_json, write_text
+from competition.files import read_json, write_json, write_text
+from competition.locks import only_one
 from competition.publish.images.image import Image, normal
-from competition.system.disk import only_one, require_space
+from competition.system.disk import require_space
+from competition.system_errors import explain_disk_errors
 
 MARKER = "dogbreed-image.json"
 # Beside what stays, pip unpacks what it fetches.

@@ -9,7 +9,8 @@ from typing import Any
 
 from competition.environment import COMPETITION
 from competition.errors import KitError
-from competition.publish.kaggle.redact import mask, one_line
+from competition.publish.kaggle.redact import one_line
+from competition.secret_shapes import mask
 
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
 TOKENS = "https://www.kaggle.com/settings/api"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from competition.secret_shapes import mask, redacted
-
-__all__ = ["mask", "one_line", "redacted", "terminal_safe"]
+from competition.secret_shapes import redacted
 
 
 def one_line(text: object, longest: int = 300) -> str:

@@ -24,7 +24,7 @@ from competition.publish.kaggle.redact import one_line
 from competition.publish.kaggle.standing import Submission
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.prediction.submission.template import Template
 
 _LOOKS = 4

@@ -13,11 +13,12 @@ from typing import Any
 
 from competition.console import progress, say
 from competition.errors import DataError
-from competition.files import explain_disk_errors, read_json
+from competition.files import read_json
 from competition.publish.kaggle.backoff import Patience, persistently
 from competition.publish.kaggle.client import plain_session
 from competition.publish.kaggle.errors import KaggleError, Kind, translate
 from competition.system.disk import require_space
+from competition.system_errors import explain_disk_errors
 
 _CHUNK = 1 << 16  # what a cut connection loses at most
 

@@ -23,8 +23,6 @@ from competition.publish.preflight.finding import Finding
 from competition.publish.preflight.imports import distributions_in
 from competition.publish.preflight.metadata import check_metadata
 
-__all__ = ["KAGGLE_PYTHON", "SESSION_SECONDS", "Finding", "check_all", "check_dataset", "check_kernel"]
-
 # Kaggle ends a session after twelve hours, on a TPU after nine.
 SESSION_SECONDS = 12 * 3600.0
 TPU_SECONDS = 9 * 3600.0

@@ -22,13 +22,14 @@ from typing import Any
 import competition
 from competition.console import say
 from competition.errors import KitError, UsageError, WeightsError
-from competition.files import distinct_names, explain_disk_errors, temporary_folder, write_text
+from competition.files import distinct_names, temporary_folder, write_text
 from competition.locks import only_one_at
 from competition.publish.build.bundle import PACKAGES, pack
 from competition.publish.build.secrets import require_no_secrets
 from competition.publish.build.spec import DATASET, KAGGLE_PYTHON, OWNER
 from competition.publish.preflight.dataset import DATASET_LIMIT, DATASET_METADATA, check_dataset
 from competition.publish.preflight.finding import Finding
+from competition.system_errors import explain_disk_errors
 from competition.training.backbones.weight_files import NUMBER, local_folders
 
 # What the kernels of this repository cannot do without and Kaggle's image lacks: nothing. They do without what it lacks

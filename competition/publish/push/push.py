@@ -39,7 +39,7 @@ from competition.publish.push.state import (
 )
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.prediction.submission.template import Template
 
 

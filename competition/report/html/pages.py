@@ -24,7 +24,7 @@ from competition.files import write_text
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 TEMPLATES = Path(__file__).parent / "templates"
 DRAWING_BANNER = (

@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image
 
 from competition.console import progress
-from competition.data.photos.views import read_photo
+from competition.data.photos.decode import read_photo
 from competition.errors import PhotoError
-from competition.files import atomic_path, explain_disk_errors
+from competition.files import atomic_path
+from competition.system_errors import explain_disk_errors
 
 
 @dataclass(frozen=True)

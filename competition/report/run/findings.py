@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.console import warn
-from competition.data.audit.audit import AuditReport
+from competition.data.audit.report import AuditReport
 from competition.data.folds import FoldTable
 from competition.errors import DataError
 from competition.files import read_json
+from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss
-from competition.record.run_dir import History
 from competition.report.html.pages import is_drawing, slug
 from competition.report.run.misclassified import (
     Confusion,
@@ -31,7 +31,7 @@ from competition.report.run.misclassified import (
 from competition.types import Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.record.run_dir import RunDir
 
 MOST_PAIR_PAGES = 150

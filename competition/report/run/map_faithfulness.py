@@ -12,13 +12,14 @@ import numpy as np
 from markupsafe import Markup
 
 from competition.console import progress
-from competition.data.photos.views import read_photo
+from competition.data.photos.decode import read_photo
 from competition.errors import PhotoError
+from competition.explain.maps.contrast import contrast_maps
 from competition.explain.maps.faithfulness import centred_random, deletion, insertion
 from competition.explain.networks.protocol import contrast_target
 from competition.files import digest_of, read_json, write_json
 from competition.report.html.charts import Series, lines_chart
-from competition.report.run.contrast_maps import Case, Opener, contrast_maps
+from competition.report.run.contrast_maps import Case, Opener
 
 if TYPE_CHECKING:
     from competition.explain.networks.protocol import Backend

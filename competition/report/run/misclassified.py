@@ -19,7 +19,7 @@ from competition.record.metrics import confusion_matrix, per_photo_loss
 from competition.types import Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from competition.files import digest_of, digest_of_file
 from competition.report.run.contrast_maps import ContrastMaps
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.explain.networks.protocol import Backend
     from competition.record.run_dir import RunDir
 

@@ -15,7 +15,6 @@ import numpy as np
 from competition.console import progress, say
 from competition.files import remove_leftovers
 from competition.locks import only_one
-from competition.report.audit_page import write_audit_page
 from competition.report.html.pages import Link, Site, caution, count, pretty, write_page
 from competition.report.html.thumbnails import LARGE, Thumbnails
 from competition.report.run.contrast_maps import ContrastMaps, cases_of
@@ -34,10 +33,8 @@ from competition.report.run.photo_pages import (
 )
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
     from competition.record.run_dir import RunDir
-
-__all__ = ["write_audit_page", "write_run_report"]
 
 _Page = tuple[str, str, str, dict[str, Any]]  # address, template, title, values
 

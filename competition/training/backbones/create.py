@@ -5,50 +5,21 @@ Only safetensors are read from disk; nothing here unpickles. ``backbones`` finds
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from competition.data.source.names import wordnet
 from competition.errors import UsageError, WeightsError
 from competition.files import atomic_path, in_utf8
 from competition.training.backbones.find import (
     BackboneRef,
-    InputSpec,
-    find_backbones,
-    find_same,
     model_arguments,
     pretrained_facts,
 )
-from competition.training.backbones.weight_files import local_folders
-
-__all__ = [
-    "BackboneRef",
-    "InputSpec",
-    "classifier_of",
-    "classifiers_of",
-    "create_model",
-    "device_here",
-    "find_backbones",
-    "find_same",
-    "has_fixed_size",
-    "imagenet_classifier",
-    "imagenet_rows",
-    "linear_in",
-    "load_weights",
-    "local_folders",
-    "pick_device",
-    "save_weights",
-    "spread_devices",
-    "try_features",
-]
 
 
 def create_model(
@@ -216,154 +187,6 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
-def pick_device(wanted: str = "auto") -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device; of several (see ``spread_devices``) the first.
-
-    Raises:
-        UsageError: a GPU was asked for and there is none, or the name means nothing.
-    """
-    wanted = wanted.split(",")[0].strip()
-    if wanted in ("auto", "all"):
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device '{wanted}': use auto, all, cpu, cuda, cuda:N or a list of those") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no GPU here: use --device cpu (slower) or run where there is one")
-    return device
-
-
-def spread_devices(wanted: str) -> tuple[str, ...]:
-    """The devices that folds are spread over: ``all`` GPUs, a list (``cuda:0,cuda:1``), or the one there is.
-
-    Raises:
-        UsageError: one of them does not exist.
-    """
-    names = tuple(part.strip() for part in wanted.split(",") if part.strip())
-    if names == ("all",):
-        names = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
-    for name in names:
-        device = pick_device(name)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise UsageError(f"there is no {name}: this machine has {torch.cuda.device_count()} GPUs")
-    return names
-
-
-def device_here(wanted: str) -> str:
-    """The device that a run was made on where this machine has it, else ``auto``: it may be used on another machine."""
-    try:
-        spread_devices(wanted)
-    except UsageError:
-        return "auto"
-    return wanted
-
-
-def imagenet_rows(classes: Sequence[str]) -> dict[str, int]:
-    """Which of ImageNet-1k's 1,000 classes the competition's classes are; classes without one are left out.
-
-    WordNet's number in a name (``n02085620-Chihuahua``) decides, else the name does. A name that means two things in
-    ImageNet (the Cardigan is a corgi and a jacket) is taken where the others lie.
-    """
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo("imagenet-1k")
-    index_of: dict[str, list[int]] = {}
-    for index in range(info.num_classes()):
-        for lemma in _lemmas(info, index):
-            index_of.setdefault(lemma, []).append(index)
-    numbers = {wnid: index for index, wnid in enumerate(info.label_names())}
-    found: dict[str, list[int]] = {}
-    for name in classes:
-        wnid, bare = wordnet(name)
-        if wnid in numbers:
-            found[name] = [numbers[wnid]]
-        elif _letters(bare) in index_of:
-            found[name] = sorted(set(index_of[_letters(bare)]))
-    certain = [indices[0] for indices in found.values() if len(indices) == 1]
-    middle = float(np.median(certain)) if certain else 0.0
-    return {name: min(indices, key=lambda index: abs(index - middle)) for name, indices in found.items()}
-
-
-def _lemmas(info: Any, index: int) -> list[str]:
-    """The letters of each name that ImageNet has for a class."""
-    return [_letters(lemma) for lemma in info.index_to_description(index, detailed=False).split(",")]
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z]+", "", name.casefold())
-
-
-def classifiers_of(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The layers that timm calls a model's classifier: one, or two where it was trained by distillation."""
-    found = model.get_classifier()  # type: ignore[operator]
-    return tuple(found) if isinstance(found, tuple | list | nn.ModuleList) else (found,)
-
-
-def linear_in(classifier: nn.Module) -> nn.Linear | nn.Conv2d | None:
-    """The one linear layer (or 1x1 convolution) of a classifier, None where there are more or none."""
-    layers = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    if len(layers) != 1 or (isinstance(layers[0], nn.Conv2d) and layers[0].kernel_size != (1, 1)):
-        return None
-    return layers[0]
-
-
-@lru_cache(maxsize=8)
-@torch.no_grad()
-def classifier_of(ref: BackboneRef) -> tuple[np.ndarray, np.ndarray]:
-    """The backbone's own linear classifier: weight (classes, d) and bias (classes,), float32; not to be written to.
-
-    Raises:
-        WeightsError: it has none, or not a linear one on the pooled features.
-    """
-    if ref.classes == 0:
-        raise WeightsError(f"{ref.name} has no classifier")
-    model = create_model(ref).eval()
-    heads = classifiers_of(model)
-    layer = linear_in(heads[0])
-    if len(heads) > 1:
-        raise WeightsError(f"{ref.name} has {len(heads)} classifiers")
-    if layer is None or layer.weight.shape[1] != ref.num_features:
-        raise WeightsError(f"{ref.name} has no linear classifier on its pooled features")
-    weight = layer.weight.float().flatten(1)
-    bias = layer.bias.float() if layer.bias is not None else torch.zeros(len(weight))
-    photo = torch.rand(1, 3, ref.spec.size, ref.spec.size, generator=torch.Generator().manual_seed(0))
-    # Some normalise or scale in between, which no type tells: what is used must be what the network computes.
-    if not _alike(model(photo), try_features(ref, photo) @ weight.T + bias):
-        raise WeightsError(f"{ref.name} has no linear classifier on its pooled features")
-    return weight.numpy(), bias.numpy()
-
-
-def imagenet_classifier(ref: BackboneRef) -> tuple[np.ndarray, np.ndarray]:
-    """The backbone's own linear classifier of ImageNet-1k's classes: weight (1000, d) and bias (1000,), float32.
-
-    Raises:
-        WeightsError: it has none, not a linear one, or one of other classes.
-    """
-    if ref.classes not in (None, 0, 1000):
-        raise WeightsError(f"{ref.name} has a classifier of {ref.classes:,} classes")
-    if ref.file and not _are_imagenets(pretrained_facts(ref.file).get("label_names")):
-        raise WeightsError(f"{ref.name} has a classifier of other classes than ImageNet-1k's")
-    weight, bias = classifier_of(ref)
-    if len(bias) != 1000:
-        raise WeightsError(f"{ref.name} has a classifier of {len(bias):,} classes")
-    return weight, bias
-
-
-def _are_imagenets(labels: Any) -> bool:
-    """Whether label names, where a configuration lists them, are those of ImageNet-1k in its order."""
-    if not isinstance(labels, list | tuple) or len(labels) != 1000:
-        return True
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo("imagenet-1k")
-    known = [{info.index_to_label_name(index), *_lemmas(info, index)} for index in range(1000)]
-    fitting = sum(
-        str(label) in own or _letters(str(label).split(",")[0]) in own for label, own in zip(labels, known, strict=True)
-    )
-    return fitting > 900
-
-
 @torch.no_grad()
 def try_features(ref: BackboneRef, photo: torch.Tensor | None = None) -> torch.Tensor:
     """Pooled features (1, d) of one picture, by default a blank one: whether the weights can be used at all.
@@ -381,3 +204,17 @@ def try_features(ref: BackboneRef, photo: torch.Tensor | None = None) -> torch.T
     if shape != (1, ref.num_features):
         raise WeightsError(f"{ref.name} gives {shape} for a photo, not one vector of {ref.num_features} features")
     return features  # type: ignore[no-any-return]
+
+
+def classifiers_of(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The layers that timm calls a model's classifier: one, or two where it was trained by distillation."""
+    found = model.get_classifier()  # type: ignore[operator]
+    return tuple(found) if isinstance(found, tuple | list | nn.ModuleList) else (found,)
+
+
+def linear_in(classifier: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """The one linear layer (or 1x1 convolution) of a classifier, None where there are more or none."""
+    layers = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if len(layers) != 1 or (isinstance(layers[0], nn.Conv2d) and layers[0].kernel_size != (1, 1)):
+        return None
+    return layers[0]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from competition.console import Ticker, duration, say
-from competition.record.run_dir import History
+from competition.record.history import History
 from competition.training.engine.callbacks import KitCallback
 from competition.training.engine.checkpointing import Keeper
 from competition.training.engine.fit_state import Best
+from competition.training.engine.schedule import rate_factor
 from competition.training.engine.step_learner import Score
-from competition.training.finetune.parameter_groups import rate_factor
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from competition.config import TrainConfig
+
 
 def share_of_peak(schedule: str, at: float, length: float, rise: float, final: float) -> float:
     """Share of the peak rate at a position.
@@ -32,3 +34,11 @@ def share_of_peak(schedule: str, at: float, length: float, rise: float, final: f
 def half_cosine(share: float) -> float:
     """0 at 0, 1 at 1, flat at both ends."""
     return (1 - math.cos(math.pi * share)) / 2
+
+
+def rate_factor(config: TrainConfig, done: float) -> float:
+    """Share of the peak rate after ``done`` epochs; frozen and other epochs each have a schedule of their own."""
+    frozen = done < config.freeze_epochs
+    length = float(config.freeze_epochs if frozen else config.epochs)
+    at = done if frozen else done - config.freeze_epochs
+    return share_of_peak(config.schedule, at, length, min(config.warmup_epochs, 0.5 * length), config.final_lr)

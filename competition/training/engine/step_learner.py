@@ -21,8 +21,9 @@ from fastai.metrics import accuracy as fastai_accuracy
 from fastai.optimizer import OptimWrapper, set_item_pg
 from torch import nn
 
+from competition.errors import TrainingError
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.training.backbones.create import InputSpec
+from competition.training.backbones.find import InputSpec
 from competition.training.engine.callbacks import (
     Averaging,
     ClipGradient,
@@ -30,13 +31,12 @@ from competition.training.engine.callbacks import (
     KitCallback,
     Position,
     Precision,
-    TrainingError,
 )
 from competition.training.engine.fit_state import FitState
 from competition.training.engine.half_precision import spare_slow_convolutions
 from competition.training.engine.processes import World, copy_from_main, gathered, share_model
 from competition.training.photos.loader import Batch
-from competition.training.probe.embed import Normalise
+from competition.training.photos.normalise import Normalise
 
 
 class Steps(Protocol):

@@ -10,16 +10,10 @@ import torch
 
 from competition.config import TrainConfig
 from competition.data.photos.decode import read_photo
-from competition.data.source.layout import CompetitionData
-from competition.record.board import (
-    log_batch_images,
-    log_confusion,
-    log_graph,
-    log_hparams,
-    log_pr_curves,
-    log_projector,
-)
-from competition.record.run_dir import tensorboard
+from competition.data.source.competition_data import CompetitionData
+from competition.record.board import log_batch_images, log_confusion, log_graph, log_hparams, log_pr_curves
+from competition.record.projector import log_projector
+from competition.record.tensorboard import tensorboard
 from competition.training.engine.callbacks import KitCallback
 from competition.types import FoldResult
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from competition.config import TrainConfig
+from competition.training.backbones.devices import pick_precision
 from competition.training.finetune.mixing import FoldLoss, set_modes, set_trainable
 from competition.training.finetune.parameter_groups import make_optimiser, parameter_groups, trainable_names
-from competition.training.probe.embed import pick_precision
 
 _PHOTOS = 16  # of a timed pass: more cost no less for each of them on a CPU
 _MOST = 5  # timed calls

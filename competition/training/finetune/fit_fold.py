@@ -12,20 +12,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from competition.console import Ticker, console, duration, progress, say, warn
-from competition.data.source.layout import Photo
-from competition.errors import WeightsError
+from competition.config import TrainConfig
+from competition.console import console, duration, progress, say
+from competition.data.source.competition_data import CompetitionData, Photo
+from competition.errors import TrainingError, WeightsError
+from competition.record.run_dir import RunDir
 from competition.system.processes import affordable
-from competition.training.backbones.create import create_model, load_weights, pick_device, save_weights
-from competition.training.engine.callbacks import StepCaller, TrainingError
+from competition.training.backbones.create import create_model, load_weights, save_weights
+from competition.training.backbones.devices import pick_device, pick_precision
+from competition.training.engine.callbacks import StepCaller
 from competition.training.engine.checkpoint import CheckpointStore
 from competition.training.engine.checkpointing import Keeper
 from competition.training.engine.epoch_records import Bookkeeper, EpochHook, Progress, open_history
+from competition.training.engine.memory import fit_in_memory
 from competition.training.engine.processes import World, copy_from_main, gathered, joined, local_device
-from competition.training.engine.step_learner import Loaders, StepLearner
+from competition.training.engine.step_learner import Loaders
 from competition.training.finetune.board import FoldPictures, log_fold_end
-from competition.training.finetune.fold_job import Job, build_model, choose_device, finish
+from competition.training.finetune.fold_job import Head, Job, build_model, check_job, choose_device
 from competition.training.finetune.fold_learner import FoldLearner
+from competition.training.finetune.fold_result import is_trained, finish, read_result
 from competition.training.photos.loader import (
     LabelledView,
     PhotoFiles,
@@ -36,8 +41,8 @@ from competition.training.photos.loader import (
     valid_loader,
 )
 from competition.training.photos.predict_views import predict_views, save_views
-from competition.training.probe.embed import pick_precision, pick_workers
-from competition.types import FoldResult
+from competition.training.photos.reading import pick_workers
+from competition.types import Fold, FoldResult
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -184,75 +189,10 @@ def _board(job: Job, learn: FoldLearner) -> Iterator[SummaryWriter | None]:
     if not learn.world.main:
         yield None
         return
-    from competition.record.run_dir import tensorboard
+    from competition.record.tensorboard import tensorboard
 
     with tensorboard(job.run / "tensorboard" / f"fold{job.fold.index}") as writer:
         yield writer
-
-
-def fit_in_memory(learn: StepLearner, ticker: Ticker, name: str, checkpoints: Path) -> None:
-    """Fit; out of memory, halve the batch, double the accumulation, say so and go on with the same step.
-
-    Args:
-        learn: the learner, wherever it stands.
-        ticker: progress, in images.
-        name: of what is trained, for people.
-        checkpoints: where they are kept, for people.
-
-    Raises:
-        TrainingError: the loss became NaN, or not even one image fits into memory.
-    """
-    while learn.state.epoch < learn.total_epochs and not learn.state.stopped:
-        try:
-            learn.run_epochs()
-            if learn.state.epoch < learn.total_epochs and not learn.state.stopped:
-                learn.state.stopped = "a callback ended it"
-                say(f"{name}: a callback ended the training after {learn.state.epoch} of {learn.total_epochs} epochs")
-        except TrainingError as error:
-            _explain(learn, error, name, checkpoints)
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            _shrink(learn, error)
-            done = learn.state.total_steps * learn.sampler.share
-            ticker.start_at(done)
-
-
-def _explain(learn: StepLearner, error: TrainingError, name: str, checkpoints: Path) -> None:
-    rate = max(group["lr"] for group in learn.optimiser.param_groups)
-    raise TrainingError(
-        f"{name} stopped: {error} (largest rate {rate:.2g}); the last good checkpoint is kept in "
-        f"{checkpoints}: start again in another --run-dir with a lower lr, clip_grad=1 or precision=float32"
-    ) from error
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "CUBLAS_STATUS_ALLOC" in text
-
-
-def _shrink(learn: StepLearner, error: RuntimeError) -> None:
-    """Halve the forward pass.
-
-    Raises:
-        TrainingError: it is a single photo already, or other processes wait for this one.
-    """
-    if learn.half is not None:
-        learn.half.release()
-    for parameter in learn.plain_model.parameters():
-        parameter.grad = None
-    old = learn.sampler.chunk
-    if learn.world.size > 1:
-        raise TrainingError(f"out of memory with batches of {old}: set batch_size={max(1, old // 2)}") from error
-    if not learn.sampler.halve():
-        raise TrainingError("out of memory with a single photo: set a smaller image_size or backbone") from error
-    learn.state.chunk = learn.sampler.chunk
-    if learn.device.type == "cuda":
-        torch.cuda.empty_cache()
-    warn(
-        f"out of memory: batch {old} -> {learn.sampler.chunk}, now {learn.sampler.chunks_per_step} passes per step; "
-        "going on with the same step"
-    )
 
 
 def _predict_and_finish(job: Job, learn: FoldLearner, keeper: Keeper, *, test: bool) -> FoldResult:
@@ -295,7 +235,7 @@ def finish_elsewhere(job: Job, *, test: bool) -> FoldResult:
     Raises:
         WeightsError: this process does not see the main one's files.
     """
-    from competition.training.finetune.fold_job import read_result
+    from competition.training.finetune.fold_result import read_result
 
     result = read_result(job, test)
     if result is None:
@@ -318,3 +258,52 @@ def _logits(job: Job, learn: FoldLearner, photos: Sequence[Photo], label: str) -
         label=label,
     )
     return gathered(logits, rows, len(photos), axis=1) if learn.world.size > 1 else logits
+
+
+def fit_fold(
+    data: CompetitionData,
+    fold: Fold,
+    config: TrainConfig,
+    run: RunDir,
+    *,
+    weights: Path | str | None,
+    head: Head | None = None,
+    test: bool = True,
+    save_every: float = 300.0,
+    callbacks: Sequence[Any] = (),
+    epoch_hooks: Sequence[Any] = (),
+) -> FoldResult:
+    """Train one fold, or go on with it, or read back what it gave.
+
+    Args:
+        data: photos and labels.
+        fold: which photos train and which validate.
+        config: the recipe.
+        run: where everything is kept.
+        weights: folder of weights; None looks at the usual places.
+        head: where the head starts with ``head_from=probe``: weight (c, d) and bias (c,) on raw pooled features.
+        test: predict the test photos too.
+        save_every: seconds between two checkpoints (there is one after every epoch anyway); 0 saves after each step.
+        callbacks: further fastai callbacks.
+        epoch_hooks: called with each epoch's row of figures; what they raise ends the training.
+
+    Returns:
+        Predictions of the validation photos (and the test photos) by the chosen weights, without temperature: the mean
+        of the probabilities under ``identity`` and, where the configuration has it, ``hflip``.
+
+    Raises:
+        UsageError: a setting is impossible here (no GPU, a size that the backbone refuses).
+        WeightsError: weights or head do not fit.
+        ResumeError: the fold's folder belongs to another configuration or other data.
+        TrainingError: the loss became NaN, or not even one photo fits into memory.
+        KeyboardInterrupt: Ctrl-C; the state is saved.
+    """
+    job = check_job(data, fold, config, run, weights, head)
+    finished = read_result(job, test)
+    if finished is not None:
+        return finished
+    from competition.training.finetune.fit_fold import predict_rest, train_fold
+
+    if is_trained(job):
+        return predict_rest(job)
+    return train_fold(job, test=test, save_every=save_every, callbacks=callbacks, epoch_hooks=epoch_hooks)

@@ -19,26 +19,15 @@ from torch import nn
 
 from competition.config import TrainConfig
 from competition.console import duration, say
-from competition.data.source.layout import CompetitionData, Photo
-from competition.errors import DataError, ResumeError, UsageError, WeightsError
-from competition.files import differences, digest_of, digest_of_array, read_json, read_npz, write_json
-from competition.record.metrics import accuracy, log_loss, softmax
+from competition.data.source.competition_data import CompetitionData, Photo
+from competition.errors import DataError, UsageError, WeightsError
+from competition.files import digest_of, digest_of_array
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import (
-    BackboneRef,
-    classifiers_of,
-    create_model,
-    find_backbones,
-    imagenet_classifier,
-    imagenet_rows,
-    linear_in,
-    pick_device,
-)
-from competition.training.engine.checkpoint import flattened
-from competition.types import Fold, FoldResult, Predictions
-
-# What a finished fold has in any case; ``test_views.npz`` joins them when the test photos were asked for.
-_TRAINED_FILES = ("valid_views.npz", "model.safetensors")
+from competition.training.backbones.create import classifiers_of, create_model, linear_in
+from competition.training.backbones.devices import pick_device
+from competition.training.backbones.find import BackboneRef, find_backbones
+from competition.training.backbones.imagenet import imagenet_classifier, imagenet_rows
+from competition.types import Fold
 
 Head = tuple[np.ndarray, np.ndarray]  # weight (c, d), bias (c,), on raw pooled features
 
@@ -85,55 +74,6 @@ class Job:
         """int64, indices into the classes, in the order of ``ids``."""
         index_of = dict(zip(self.data.train_ids, self.data.labels, strict=True))
         return np.array([index_of[name] for name in ids], dtype=np.int64)
-
-
-def fit_fold(
-    data: CompetitionData,
-    fold: Fold,
-    config: TrainConfig,
-    run: RunDir,
-    *,
-    weights: Path | str | None,
-    head: Head | None = None,
-    test: bool = True,
-    save_every: float = 300.0,
-    callbacks: Sequence[Any] = (),
-    epoch_hooks: Sequence[Any] = (),
-) -> FoldResult:
-    """Train one fold, or go on with it, or read back what it gave.
-
-    Args:
-        data: photos and labels.
-        fold: which photos train and which validate.
-        config: the recipe.
-        run: where everything is kept.
-        weights: folder of weights; None looks at the usual places.
-        head: where the head starts with ``head_from=probe``: weight (c, d) and bias (c,) on raw pooled features.
-        test: predict the test photos too.
-        save_every: seconds between two checkpoints (there is one after every epoch anyway); 0 saves after each step.
-        callbacks: further fastai callbacks.
-        epoch_hooks: called with each epoch's row of figures; what they raise ends the training.
-
-    Returns:
-        Predictions of the validation photos (and the test photos) by the chosen weights, without temperature: the mean
-        of the probabilities under ``identity`` and, where the configuration has it, ``hflip``.
-
-    Raises:
-        UsageError: a setting is impossible here (no GPU, a size that the backbone refuses).
-        WeightsError: weights or head do not fit.
-        ResumeError: the fold's folder belongs to another configuration or other data.
-        TrainingError: the loss became NaN, or not even one photo fits into memory.
-        KeyboardInterrupt: Ctrl-C; the state is saved.
-    """
-    job = check_job(data, fold, config, run, weights, head)
-    finished = read_result(job, test)
-    if finished is not None:
-        return finished
-    from competition.training.finetune.fit_fold import predict_rest, train_fold
-
-    if _is_trained(job):
-        return predict_rest(job)
-    return train_fold(job, test=test, save_every=save_every, callbacks=callbacks, epoch_hooks=epoch_hooks)
 
 
 def check_job(
@@ -257,65 +197,3 @@ def choose_device(config: TrainConfig, model: nn.Module, photos: int) -> torch.d
             "if you want that, say so with --device cpu"
         )
     return device
-
-
-def merged(logits: np.ndarray, views: Sequence[str]) -> np.ndarray:
-    """Mean of the probabilities under ``identity`` and, where it is there, ``hflip``: (v, n, c) to (n, c)."""
-    rows = [number for number, name in enumerate(views) if name in ("identity", "hflip")]
-    return np.mean([softmax(logits[row]) for row in rows], axis=0)
-
-
-def finish(job: Job, facts: dict[str, Any], seconds: float, *, test: bool) -> FoldResult:
-    """Write ``result.json`` from the views on the disk, and return what it says.
-
-    Args:
-        job: the fold.
-        facts: what else a reader wants to know (chosen weights, epoch, device).
-        seconds: of the whole fit.
-        test: whether the test photos were predicted.
-    """
-    valid, views = _read_views(job.folder / "valid_views.npz")
-    labels = job.labels(job.fold.valid_ids)
-    figures = {"log_loss": log_loss(valid.probabilities, labels), "accuracy": accuracy(valid.probabilities, labels)}
-    stored = {"identity": job.identity, "seconds": seconds, "views": views, "test": test, **figures, **facts}
-    write_json(job.folder / "result.json", stored)
-    result = read_result(job, test)
-    if result is None:
-        raise DataError(f"{job.folder} lost files while fold {job.fold.index} was finished: start it again")
-    return result
-
-
-def _read_views(path: Path) -> tuple[Predictions, list[str]]:
-    stored = read_npz(path)
-    views = [str(name) for name in stored["views"]]
-    probabilities = merged(stored["logits"], views)
-    return Predictions(tuple(map(str, stored["ids"])), tuple(map(str, stored["classes"])), probabilities), views
-
-
-def _is_trained(job: Job) -> bool:
-    """Whether the training itself is over: an earlier call finished it without the test photos."""
-    return all((job.folder / name).is_file() for name in ("result.json", *_TRAINED_FILES))
-
-
-def read_result(job: Job, test: bool) -> FoldResult | None:
-    """The result of an earlier call, if it is whole and has what is asked for.
-
-    Raises:
-        ResumeError: it is of another configuration or other data.
-    """
-    path = job.folder / "result.json"
-    if not path.is_file():
-        return None
-    stored = read_json(path)
-    changed = differences(flattened(stored["identity"]), flattened(job.identity))
-    if changed:
-        raise ResumeError(
-            f"{job.folder} holds a fold of another kind ({'; '.join(changed[:4])}): choose another --run-dir"
-        )
-    wanted = [*_TRAINED_FILES, *(["test_views.npz"] if test and job.data.test else [])]
-    if not all((job.folder / name).is_file() for name in wanted):
-        return None
-    valid, _ = _read_views(job.folder / "valid_views.npz")
-    predicted = _read_views(job.folder / "test_views.npz")[0] if test and job.data.test else None
-    figures = (float(stored["log_loss"]), float(stored["accuracy"]))
-    return FoldResult(job.fold.index, *figures, valid, predicted, float(stored["seconds"]))

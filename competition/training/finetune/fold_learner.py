@@ -13,10 +13,11 @@ from torch import nn
 from competition.config import TrainConfig
 from competition.record.metrics import FLOOR, log_loss, softmax
 from competition.record.temperature import fit_temperature
-from competition.training.backbones.create import InputSpec
-from competition.training.engine.callbacks import Averaging, ClipGradient, Mixing, Phases, Rates
+from competition.training.backbones.find import InputSpec
+from competition.training.engine.callbacks import Averaging, ClipGradient
 from competition.training.engine.processes import World
 from competition.training.engine.step_learner import Loaders, Preparation, Score, StepLearner
+from competition.training.finetune.callbacks import Mixing, Phases, Rates
 from competition.training.finetune.mixing import FoldLoss, Mixer, set_trainable
 from competition.training.finetune.parameter_groups import make_optimiser, parameter_groups, trainable_names
 from competition.training.photos.loader import StepSampler

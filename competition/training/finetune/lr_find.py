@@ -11,12 +11,12 @@ from fastai.callback.schedule import LRFinder, ParamScheduler, SchedExp, valley
 from fastai.learner import Recorder
 
 from competition.config import TrainConfig
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError
 from competition.files import atomic_path
 from competition.record.run_dir import RunDir
-from competition.training.engine.callbacks import Rates
 from competition.training.engine.processes import World
+from competition.training.finetune.callbacks import Rates
 from competition.training.finetune.fit_fold import make_learner
 from competition.training.finetune.fold_job import Head, build_model, check_job, choose_device
 from competition.training.finetune.fold_learner import FoldLearner

@@ -16,7 +16,6 @@ from torch import nn
 from competition.config import TrainConfig
 from competition.errors import UsageError
 from competition.training.backbones.create import classifiers_of
-from competition.training.engine.schedule import share_of_peak
 
 Groups = list[dict[str, Any]]
 
@@ -100,14 +99,6 @@ def make_optimiser(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer
     # On a CPU the fused form takes a third of the time (7 million weights, one thread: 6 against 22 ms a step).
     fused = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=fused or None)
-
-
-def rate_factor(config: TrainConfig, done: float) -> float:
-    """Share of the peak rate after ``done`` epochs; frozen and other epochs each have a schedule of their own."""
-    frozen = done < config.freeze_epochs
-    length = float(config.freeze_epochs if frozen else config.epochs)
-    at = done if frozen else done - config.freeze_epochs
-    return share_of_peak(config.schedule, at, length, min(config.warmup_epochs, 0.5 * length), config.final_lr)
 
 
 def describe_groups(groups: Groups) -> Mapping[str, float]:

@@ -8,20 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from competition.config import Config, TrainConfig
-from competition.data.source.layout import Photo
+from competition.data.source.competition_data import Photo
 from competition.errors import ResumeError
 from competition.record.run_dir import RunDir
-from competition.training.backbones.create import (
-    BackboneRef,
-    create_model,
-    find_backbones,
-    find_same,
-    load_weights,
-    pick_device,
-)
-from competition.training.finetune.fold_job import merged
+from competition.training.backbones.create import create_model, load_weights
+from competition.training.backbones.devices import pick_device, pick_precision
+from competition.training.backbones.find import BackboneRef, find_backbones, find_same
+from competition.training.finetune.fold_result import merged
 from competition.training.photos.predict_views import predict_views
-from competition.training.probe.embed import pick_precision
 from competition.types import Predictions
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from competition.training.photos.augment import Strength, checked_photo, colour_matrix, colour_spans, resized
+from competition.training.photos.strengths import Strength, checked_photo, colour_matrix, colour_spans, resized
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from competition.data.photos.views import read_photo, render_view
-from competition.data.source.layout import Photo
+from competition.data.photos.decode import read_photo
+from competition.data.photos.views import render_view
+from competition.data.source.competition_data import Photo
 from competition.system import processes
-from competition.training.backbones.create import InputSpec
+from competition.training.backbones.find import InputSpec
 from competition.training.photos.augment import Augment, make_augment
 from competition.types import VIEWS, View
 

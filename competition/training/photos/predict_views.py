@@ -11,12 +11,12 @@ from torch import nn
 
 from competition.console import Ticker, progress
 from competition.data.photos.views import source_side
-from competition.data.source.layout import Photo
+from competition.data.source.competition_data import Photo
 from competition.files import write_npz
-from competition.training.backbones.create import InputSpec
+from competition.training.backbones.find import InputSpec
 from competition.training.photos.loader import PhotoFiles, PhotoSource, ViewPhotos, unflipped
+from competition.training.photos.normalise import Normalise
 from competition.training.photos.reading import read_batches
-from competition.training.probe.embed import Normalise
 from competition.types import View, view
 
 

@@ -16,7 +16,7 @@ from competition.errors import KitError
 from competition.record.run_dir import RunDir
 
 if TYPE_CHECKING:
-    from competition.data.source.layout import CompetitionData
+    from competition.data.source.competition_data import CompetitionData
 
 
 def cached_features(
@@ -83,7 +83,7 @@ def _readable(run: RunDir, data: CompetitionData) -> CompetitionData:
 def _read(
     run: RunDir, data: CompetitionData, config: ProbeConfig, weights: Path | str | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    from competition.training.backbones.create import find_backbones, find_same
+    from competition.training.backbones.find import find_backbones, find_same
     from competition.training.probe.embed import cached
     from competition.training.probe.run import probe_blocks
 

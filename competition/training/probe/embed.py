@@ -23,16 +23,18 @@ from torch import nn
 
 from competition.config import ProbeConfig
 from competition.console import Ticker, duration, progress, say
-from competition.data.photos.views import read_photo, render_view
-from competition.data.source.layout import Photo
+from competition.data.photos.decode import read_photo
+from competition.data.source.competition_data import Photo
 from competition.environment import cache_folder
 from competition.files import digest_of
-from competition.training.backbones.create import BackboneRef, InputSpec, create_model, pick_device
-from competition.training.photos.reading import pick_workers, read_batches
+from competition.training.backbones.create import create_model
+from competition.training.backbones.devices import pick_device, pick_precision
+from competition.training.backbones.find import BackboneRef
+from competition.training.photos.normalise import Normalise
+from competition.training.photos.reading import read_batches
+from competition.training.photos.rendering import Rendering
 from competition.training.probe.feature_store import FeatureStore, alone
 from competition.types import View
-
-__all__ = ["Block", "FeatureStore", "Normalise", "Rendering", "cached", "embed", "pick_precision", "pick_workers"]
 
 _LOOKED_AT = 4096  # bytes at either end of a photo
 CHUNK_BATCHES = 8  # batches between two records of progress: a few seconds of work on a CPU
@@ -58,54 +60,6 @@ class Block:
         # Only the model's own crop needs its share; two blocks that see the same picture then share one rendering.
         crop = spec.crop_pct if self.view.crop != "whole" else 1.0
         return Rendering(unflipped.crop, unflipped.size_for(spec.size), crop, spec.interpolation)
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """A square picture cut from a photo: which part, how many pixels, which interpolation."""
-
-    crop: str
-    size: int
-    crop_pct: float
-    interpolation: str
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Cut it from ``image`` uint8 (h, w, 3) as uint8 (size, size, 3)."""
-        return render_view(image, View("", crop=self.crop), self.size, self.crop_pct, self.interpolation)
-
-
-class Normalise(nn.Module):
-    """uint8 (n, h, w, c) to normalised float (n, c, h, w) in channels-last memory: the only place that normalises."""
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, spec: InputSpec) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, -1, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, -1, 1, 1) * 255, persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise a batch."""
-        n, h, w, c = images.shape
-        # Rows of w * c values side by side: a third of the time of broadcasting over 3 channels, and the same bits.
-        pixels = images.reshape(n, h, w * c).float()
-        pixels.sub_(self.mean.flatten().repeat(w)).div_(self.std.flatten().repeat(w))
-        return pixels.view(n, h, w, c).permute(0, 3, 1, 2)
-
-
-def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """Turn ``auto`` into half precision where the device computes faster in it, float32 elsewhere.
-
-    On a CPU bfloat16 is chosen only where the processor multiplies it natively (measured on two Zen 4 cores with
-    channels-last memory: 143 against 69 photos/s for EfficientNetV2-B0).
-    """
-    if wanted != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 class _Renderings:

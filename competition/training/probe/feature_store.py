@@ -18,8 +18,9 @@ import numpy as np
 
 from competition.console import say
 from competition.errors import DataError, StorageError
-from competition.files import digest_of_array, explain_disk_errors, read_json, remove_leftovers, write_json
+from competition.files import digest_of_array, read_json, remove_leftovers, write_json
 from competition.locks import only_one
+from competition.system_errors import explain_disk_errors
 
 # What this process has compared already: a run opens the same features several times.
 _proven: dict[Path, tuple[Any, ...]] = {}

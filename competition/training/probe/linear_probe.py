@@ -28,13 +28,10 @@ from competition.errors import DataError, WeightsError
 from competition.files import atomic_path, digest_of, digest_of_array, read_npz
 from competition.record.metrics import accuracy, log_loss, softmax
 from competition.record.temperature import fit_temperature
-from competition.training.backbones.create import (
-    BackboneRef,
-    imagenet_classifier,
-    imagenet_rows,
-    pick_device,
-    try_features,
-)
+from competition.training.backbones.create import try_features
+from competition.training.backbones.devices import pick_device
+from competition.training.backbones.find import BackboneRef
+from competition.training.backbones.imagenet import imagenet_classifier, imagenet_rows
 from competition.training.probe.logistic import Problems, Solution, solve
 
 PATIENCE = 2  # weaker strengths that may be worse before a path ends

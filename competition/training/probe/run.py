@@ -12,14 +12,17 @@ import numpy as np
 
 from competition.config import ProbeConfig, TrainConfig
 from competition.console import warn
-from competition.data.source.layout import Photo
+from competition.data.source.competition_data import Photo
 from competition.errors import ResumeError
 from competition.files import read_arrays, read_json, write_arrays, write_json
 from competition.record import board
 from competition.record.metrics import accuracy, log_loss
 from competition.record.projector import log_projector
-from competition.record.run_dir import RunDir, tensorboard
-from competition.training.backbones.create import BackboneRef, find_backbones, find_same, has_fixed_size, spread_devices
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
+from competition.training.backbones.create import has_fixed_size
+from competition.training.backbones.devices import spread_devices
+from competition.training.backbones.find import BackboneRef, find_backbones, find_same
 from competition.training.probe import linear_probe
 from competition.training.probe.embed import Block, embed
 from competition.training.run.prepare import Prepared, timed
@@ -186,7 +189,7 @@ def log_probe(
     run: RunDir, prepared: Prepared, config: ProbeConfig, outcome: ProbeOutcome, weights: Path | str | None
 ) -> None:
     """TensorBoard: the paths of strengths, and the embedding projector with thumbnails."""
-    from competition.data.photos.views import read_photo
+    from competition.data.photos.decode import read_photo
 
     data = prepared.usable
     backbones = find_backbones(config.backbones, weights)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from competition.data.folds import FoldTable
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.files import read_json, write_json
 from competition.record import board
+from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss
-from competition.record.run_dir import History, RunDir, tensorboard
+from competition.record.run_dir import RunDir
+from competition.record.tensorboard import tensorboard
 from competition.training.run.prepare import Prepared
 from competition.types import CVResult, FoldResult, Predictions
 

@@ -13,7 +13,7 @@ from competition.console import duration, say, warn
 from competition.data.audit.audit import audit
 from competition.data.audit.report import AuditReport
 from competition.data.folds import FoldTable, make_folds
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.record.run_dir import RunDir
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from competition.config import TrainConfig
 from competition.data.source.arrange import arranged
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.errors import UsageError
 from competition.files import digest_of
 from competition.record.run_dir import RunDir
@@ -105,7 +105,7 @@ def sweep_recipe(
 def _fitter(one: OneFold, weights: Path | str | None) -> Callable[..., FoldResult]:
     import optuna
 
-    from competition.training.finetune.fold_job import fit_fold
+    from competition.training.finetune.fit_fold import fit_fold
 
     def fit(config: TrainConfig, run: RunDir, on_epoch: Callable[[Mapping[str, Any]], None]) -> FoldResult:
         data, folder = one.prepared.usable, run.fold(one.fold.index)

@@ -236,7 +236,7 @@ def _objective(config: TrainConfig, space: Space, fit: Fit, run: RunDir) -> Call
 
     import optuna
 
-    from competition.training.engine.callbacks import TrainingError
+    from competition.errors import TrainingError
 
     def objective(trial: Trial) -> float:
         values = space.suggest(trial)
@@ -270,7 +270,7 @@ def _objective(config: TrainConfig, space: Space, fit: Fit, run: RunDir) -> Call
 
 
 def _optimise(study: Study, objective: Callable[[Trial], float], trials: int) -> None:
-    from competition.training.engine.callbacks import TrainingError
+    from competition.errors import TrainingError
 
     def enough(study: Study, trial: FrozenTrial) -> None:
         settled = _settled(study)

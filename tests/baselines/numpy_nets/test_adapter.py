@@ -16,7 +16,8 @@ from baselines.numpy_nets import adapter
 from baselines.numpy_nets.mlp import MLP
 from baselines.port import load_into, weights_of
 from competition.errors import ResumeError, TrainingError, UsageError, WeightsError
-from competition.record.run_dir import History, RunDir
+from competition.record.history import History
+from competition.record.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")

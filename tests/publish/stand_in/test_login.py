@@ -16,7 +16,7 @@ import pytest
 from competition.cli import main
 from competition.publish.kaggle import client
 from competition.publish.kaggle.errors import KaggleError
-from competition.publish.kaggle.redact import redacted
+from competition.secret_shapes import redacted
 from tests.publish.stand_in.conftest import Dogbreed, submission_text
 from tests.publish.stand_in.server import Server
 from tests.publish.stand_in.world import KEY, TOKEN, USER, Fault, World

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from competition.config import Config, ProbeConfig
-from competition.data.source.layout import CompetitionData
+from competition.data.source.competition_data import CompetitionData
 from competition.environment import cache_folder
 from competition.errors import DataError, StorageError
 from competition.files import require_writable
