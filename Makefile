@@ -39,7 +39,7 @@ image: $(VENV)/.installed-$(EXTRAS)   ## kernels and tests in an image's Python 
 	JOBS=$(JOBS) bash .ci/image $(IMAGE) $(TESTS)
 
 # What a change most often breaks: style, arrows, pages, and the ground that every room stands on.
-QUICK := tests/test_arrows.py tests/test_config.py tests/test_files.py tests/test_package.py tests/test_types.py tests/docs/test_pages.py
+QUICK := tests/house/test_arrows.py tests/test_config.py tests/test_files.py tests/house/test_package.py tests/test_types.py tests/docs/test_pages.py
 CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- '*.py'; git ls-files --others --exclude-standard -- '*.py')
 
 quick: $(VENV)/.installed-dev   ## what tells most in under a minute: changed files by ruff, arrows, pages, ground

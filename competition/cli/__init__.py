@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from competition.cli import bench, blend, data, explain, kaggle, kernel, notebook, report, run, show, submission, train
+from competition.cli import bench, blend, data, explain, kaggle, kernel, notebook, run, show, submission, train
 from competition.system.command_line import run_app, set_debug
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app.command()(train.sweep)
 app.command()(train.lr_find)
 app.add_typer(data.app, name="data")
 app.add_typer(show.app, name="show")
-app.command()(report.report)
+app.command()(run.report)
 app.command()(explain.explain)
 app.command()(explain.ascent)
 show.app.command()(explain.filters)

@@ -30,7 +30,7 @@ from competition.training.engine.step_learner import Loaders
 from competition.training.finetune.board import FoldPictures, log_fold_end
 from competition.training.finetune.fold_job import Head, Job, build_model, check_job, choose_device
 from competition.training.finetune.fold_learner import FoldLearner
-from competition.training.finetune.fold_result import is_trained, finish, read_result
+from competition.training.finetune.fold_result import finish, is_trained, read_result
 from competition.training.photos.loader import (
     LabelledView,
     PhotoFiles,
