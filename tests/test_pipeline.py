@@ -158,7 +158,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from competition import pipeline
-from competition.training import {module} as module
+from competition.training.probe import {module} as module
 from tests.test_pipeline import CONFIG
 original, calls = module.{function}, [0]
 def dies(*arguments, **named):
@@ -172,7 +172,7 @@ pipeline.run(sys.argv[1], CONFIG, Path(sys.argv[2]), weights=sys.argv[3])
 """
 
 
-@pytest.mark.parametrize(("module", "function", "at"), [("embed", "_forward", 9), ("probe", "solve", 3)])
+@pytest.mark.parametrize(("module", "function", "at"), [("embed", "_forward", 9), ("linear_probe", "solve", 3)])
 def test_killed_and_started_again_gives_the_same_numbers(
     module: str,
     function: str,

@@ -1,6 +1,6 @@
 """What the notebooks call: data, tables, pictures and sentences of a study, one line a cell.
 
-    from baselines import chapter
+    from baselines.notebook import study as chapter
     chapter.begin("pytorch")
     data = chapter.load("cifar100", "cifar10")
     chapter.show(chapter.samples(data), "eight images of every class")

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from competition.errors import DataError
 from competition.record import board
-from competition.record.projector import reduce_dimensions, thin
+from competition.record.projector import log_projector, reduce_dimensions, thin
 
 CLASSES = ("affenpinscher", "beagle", "collie", "dingo")
 
@@ -187,7 +187,7 @@ def test_the_projector_has_points_names_and_thumbnails(writer: SummaryWriter, rn
     thumbnails = np.zeros((5, 20, 30, 3), np.uint8)
     thumbnails[3] = (250, 0, 0)
     labels = ["beagle", "beagle", "collie", "din\tgo", "collie"]
-    board.log_projector(writer, features, list("abcde"), labels, thumbnails, extra={"predicted": labels[::-1]})
+    log_projector(writer, features, list("abcde"), labels, thumbnails, extra={"predicted": labels[::-1]})
     folder = Path(writer.get_logdir())
     info = projector(writer).embeddings[0]  # type: ignore[attr-defined]
     points = np.loadtxt(folder / info.tensor_path, delimiter="\t")
@@ -210,7 +210,7 @@ def test_tensorboard_itself_serves_the_run(writer: SummaryWriter, rng: np.random
     from tensorboard import program
 
     features = rng.normal(size=(4, 3))
-    board.log_projector(writer, features, list("abcd"), list("xxyy"), np.zeros((4, 8, 8, 3), np.uint8))
+    log_projector(writer, features, list("abcd"), list("xxyy"), np.zeros((4, 8, 8, 3), np.uint8))
     board.log_epoch(writer, {"epoch": 0, "train_loss": 0.5})
     server = program.TensorBoard()
     server.configure(argv=["", "--logdir", writer.get_logdir(), "--port", "0", "--load_fast", "false"])
@@ -232,7 +232,7 @@ def test_tensorboard_itself_serves_the_run(writer: SummaryWriter, rng: np.random
 
 def test_a_second_call_replaces_its_own_name_only(writer: SummaryWriter) -> None:
     for name, count in (("net/identity", 3), ("fold0", 4), ("net/identity", 2)):
-        board.log_projector(writer, np.ones((count, 2)), ["i"] * count, ["x"] * count, name=name)
+        log_projector(writer, np.ones((count, 2)), ["i"] * count, ["x"] * count, name=name)
     embeddings = projector(writer).embeddings  # type: ignore[attr-defined]
     assert {info.tensor_name: list(info.tensor_shape) for info in embeddings} == {
         "fold0": [4, 2],
@@ -249,16 +249,16 @@ def test_only_kept_points_ask_for_thumbnails(writer: SummaryWriter) -> None:
         return np.zeros((4, 4, 3), np.uint8)
 
     ids = [f"p{i}" for i in range(40)]
-    board.log_projector(writer, np.zeros((40, 2)), ids, ["x"] * 30 + ["y"] * 10, thumbnail, most=8)
+    log_projector(writer, np.zeros((40, 2)), ids, ["x"] * 30 + ["y"] * 10, thumbnail, most=8)
     assert len(asked) == 8
     assert sum(int(name[1:]) >= 30 for name in asked) == 2
 
 
 def test_lengths_must_agree(writer: SummaryWriter) -> None:
     with pytest.raises(DataError, match="as many of each"):
-        board.log_projector(writer, np.zeros((3, 2)), ["a", "b"], ["x"] * 3)
+        log_projector(writer, np.zeros((3, 2)), ["a", "b"], ["x"] * 3)
     with pytest.raises(DataError, match="at least one"):
-        board.log_projector(writer, np.zeros((0, 2)), [], [])
+        log_projector(writer, np.zeros((0, 2)), [], [])
 
 
 def test_thinning_is_even_and_deterministic() -> None:

@@ -99,7 +99,7 @@ def test_a_second_main_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_workers_end_with_a_killed_parent(method: str) -> None:
     code = (
         "import time\n"
-        "from competition import processes\n"
+        "from competition.system import processes\n"
         f"worker = processes._CONTEXTS[{method!r}]().Process(target=time.sleep, args=(60,))\n"
         "worker.start()\n"
         "print(worker.pid, flush=True)\n"

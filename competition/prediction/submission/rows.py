@@ -73,7 +73,8 @@ class SubmissionTable:
 
     def read(self, reader: CsvReader) -> None:
         """Read header and rows."""
-        rows = (row for row in reader if len(row) > 1 or "".join(row).strip(_BLANK))
+        # A blank line is read as no cell, or as one of blanks; quotes with nothing in them are a row to the judges.
+        rows = (row for row in reader if row and (row == [""] or len(row) > 1 or row[0].strip(_BLANK)))
         header = next(rows, None)
         if header is None:
             self._structure.append(cited("it is empty: there is no header", BOTH))
