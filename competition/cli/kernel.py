@@ -54,10 +54,13 @@ def build_command(
     out: Out = None,
     kernels: Kernels = ROOT,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: fail when the repository's generated files are stale.")
+        bool,
+        typer.Option(
+            "--check", help="Write nothing: fail when built files of notebooks are stale, or two builds differ."
+        ),
     ] = False,
 ) -> None:
-    """Write folders that can be pushed (and refresh the generated files that the repository keeps)."""
+    """Write folders that can be pushed (and refresh the built notebooks that the repository keeps)."""
     from competition.errors import KitError
     from competition.publish.build import kernels as making
     from competition.publish.build.spec import OWNER
@@ -67,15 +70,15 @@ def build_command(
         for line in stale:
             print(line)
         if stale:
-            raise KitError(f"{len(stale)} generated files are stale: run 'dogbreed kernel build' and commit {kernels}/")
-        print(f"{kernels}: generated files are up to date")
+            raise KitError(f"{len(stale)} built files are stale: run 'dogbreed kernel build' and commit {kernels}/")
+        print(f"{kernels}: built files are up to date, and two builds are the same")
         return
     specs = _chosen(names, kernels)
     for spec in specs:
         built = making.build(spec, (out or making.BUILD) / spec.slug, mode, owner or OWNER)
         carried = f", packages {built.digest[:12]}" if built.digest else ""
         print(f"{built.folder}: {built.ref}, {built.code.stat().st_size:,} bytes{carried}")
-        making.build(spec, spec.folder, "wheels")
+        making.refresh(spec)
 
 
 @app.command("dataset")
