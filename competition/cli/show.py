@@ -30,7 +30,6 @@ def augment(
     ),
     draws: Annotated[int, typer.Option("--draws", min=1, max=40, help="Draws of each pipeline.")] = 7,
     size: Annotated[int, typer.Option("--size", min=16, max=1024, help="Side of a square, pixels.")] = 160,
-    backend: Annotated[str, typer.Option("--backend", help="albumentations or torchvision.")] = "albumentations",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
 ) -> None:
     """Draw one photo through every augmentation: a row for each, the original at the left."""
@@ -39,7 +38,7 @@ def augment(
     from competition.files import atomic_path
     from competition.training.photos.augment import draw_augment_sheet
 
-    sheet = draw_augment_sheet(_photo_or_drawing(photo), draws=draws, size=size, backend=backend, seed=seed)
+    sheet = draw_augment_sheet(_photo_or_drawing(photo), draws=draws, size=size, seed=seed)
     with atomic_path(out) as temporary:
         Image.fromarray(sheet).save(temporary, format="PNG")
     print(out)
