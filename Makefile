@@ -49,7 +49,7 @@ quick: $(VENV)/.installed-dev   ## what tells most in under a minute: changed fi
 notebooks: $(VENV)/.installed-keras,notebooks   ## execute all notebooks (NAMES="a b", SHORT=1, CHECK=1)
 	$(REAL) $(BIN)/python notebooks/build.py $(NAMES) --jobs $(JOBS) $(if $(SHORT),--short) $(if $(CHECK),--check)
 
-kernels: $(VENV)/.installed-$(EXTRAS)   ## write the generated files of kernels/ again
+kernels: $(VENV)/.installed-$(EXTRAS)   ## write the built notebooks of kernels/ again
 	$(BIN)/dogbreed kernel build
 
 docs: $(VENV)/.installed-docs   ## these pages as a site with search, in site/; warnings are errors

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from competition.console import say
 from competition.errors import UsageError, nearest
 from competition.files import as_tuples, digest_of
 from competition.types import view
@@ -202,7 +203,7 @@ class TrainConfig(Config):
         drop_rate: dropout before the head.
         drop_path_rate: stochastic depth.
         augment: ``none``, ``light``, ``medium`` or ``strong``.
-        augment_backend: ``albumentations`` or ``torchvision``.
+        augment_backend: of older configurations; ``albumentations`` is the only one left.
         precision: ``auto`` (half precision on a GPU, float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``.
         channels_last: memory format of images and convolutions.
         compile: run the model through ``torch.compile``.
@@ -256,6 +257,9 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.augment_backend != "albumentations":
+            say(f"augment_backend={self.augment_backend} is gone and has no effect: albumentations draws")
+            object.__setattr__(self, "augment_backend", "albumentations")
         for name in self.views:
             view(name)
         self._require("identity" in self.views, "views", "identity among them")
@@ -268,7 +272,6 @@ class TrainConfig(Config):
             "optimiser": ("adamw", "sgd"),
             "schedule": ("one_cycle", "cosine", "constant"),
             "augment": ("none", "light", "medium", "strong"),
-            "augment_backend": ("albumentations", "torchvision"),
             "precision": ("auto", "float32", "bfloat16", "float16"),
         }
         for key, known in choices.items():

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from competition.config import ProbeConfig, TrainConfig
 from competition.errors import UsageError
+from competition.files import write_json
 from competition.recipes import list_recipes, recipe
+from competition.record.run_dir import RunDir
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_survives_its_own_json(name: str) -> None:
     config = recipe(name)
     assert type(config).from_dict(config.to_dict()) == config
+
+
+def test_a_run_of_the_engine_that_is_gone_is_read_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = recipe("smoke"), RunDir(tmp_path)
+    run.open(config, "digest")
+    write_json(tmp_path / "config.json", {**run.config, "augment_backend": "torchvision"})
+    run.open(config, "digest")
+    assert TrainConfig.from_dict({**config.to_dict(), "augment_backend": "torchvision"}) == config
+    assert "augment_backend=torchvision is gone and has no effect" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

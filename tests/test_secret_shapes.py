@@ -16,7 +16,7 @@ from competition.console import console, say, warn
 from competition.errors import StorageError
 from competition.secret_shapes import command_line, redacted, without_secrets
 from competition.system.command_line import run_app
-from competition.training.sweep.study import database, unusable
+from competition.training.sweep.database import database, unusable
 from tests import pretend_database
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,4 +1,4 @@
-"""NumPy's side of ``baselines.fit``: training with the same batches, rates and records as the frameworks, and storage.
+"""NumPy's side of ``baselines.fit``: training with the same batches, rates and records as the frameworks.
 
 from baselines import fit, load_dataset
 from baselines.numpy_nets.mlp import MLP
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +25,14 @@ from baselines.numpy_nets.losses import cross_entropy
 from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.optimisers import SGD, create_optimiser
 from competition.console import duration, progress, say
-from competition.errors import ResumeError, TrainingError, UsageError
-from competition.files import digest_of, read_arrays, write_arrays
+from competition.errors import TrainingError, UsageError
+from competition.files import read_arrays, write_arrays
 from competition.record.history import History
 from competition.record.run_dir import RunDir
 from competition.record.tensorboard import tensorboard
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-_STATE = "state.safetensors"
 
 
 def fit_numpy(
@@ -47,20 +45,19 @@ def fit_numpy(
     callbacks: Sequence[Any] = (),
     epoch_hooks: Sequence[EpochHook] = (),
 ) -> Outcome:
-    """Train an MLP, or go on with it at the epoch it was interrupted in; see ``baselines.contract.trainer.Fit``.
+    """Train an MLP; what was interrupted starts anew, a training takes seconds. See ``baselines.contract.trainer.Fit``.
 
     Args:
         model: as many inputs as an image has values, as many outputs as there are classes; loss ``cross_entropy``.
         data: the data set.
         config: the configuration; ``smoothing``, ``dropout`` and half precision are not offered here.
         run: where everything is kept.
-        save_every: not used: an epoch takes seconds, and there is a checkpoint after each.
+        save_every: not used: nothing is saved on the way.
         callbacks: none are known here.
         epoch_hooks: called with each epoch's row; what they raise ends the training.
 
     Raises:
         UsageError: something that is not offered, or a model that does not fit the data.
-        ResumeError: the checkpoint is of another training.
         TrainingError: the loss became NaN.
     """
     _require(model, data, config, callbacks)
@@ -69,12 +66,10 @@ def fit_numpy(
         model.l2 += config.weight_decay / 2  # added to the gradient as ``weight_decay * W``
     optimiser = create_optimiser(config.optimiser, model.theta.size, model.theta.dtype, config.momentum)
     training = _Training(model, data, config, optimiser, run)
-    training.restore()
     with (
         progress("train", config.epochs * training.batches.steps * training.batches.share, "images") as ticker,
         tensorboard(run / "tensorboard") as writer,
     ):
-        ticker.start_at(training.state.epoch * training.batches.steps * training.batches.share)
         while training.state.epoch < config.epochs and not training.stopped:
             row = training.epoch(ticker.advance)
             training.close(row, writer, epoch_hooks)
@@ -103,7 +98,7 @@ def _require(model: MLP, data: Dataset, config: FitConfig, callbacks: Sequence[A
 
 @dataclass
 class _State:
-    """What a continuation needs besides arrays."""
+    """How far a training is."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -120,6 +115,7 @@ class _Training:
         self.batches = TrainBatches(data.train, config)
         self.state, self.best, self.stopped = _State(), model.theta.copy(), ""
         self.history = History(run / "history.csv")
+        self.history.truncate(0)  # of a start that was interrupted
         self._scale, self._shift = _affine(data.mean, data.std)
 
     def epoch(self, advance: Any) -> dict[str, Any]:
@@ -179,7 +175,6 @@ class _Training:
             self.best = self.model.theta.copy()
         else:
             state.stale += 1
-        self.history.truncate(state.epoch - 1)
         self.history.append(**row)
         log_epoch(writer, row)
         say(
@@ -187,47 +182,11 @@ class _Training:
             f"{row['valid_loss']:.4f}, accuracy {row['valid_accuracy']:.4f}, {row['images_per_second']:,.0f} images/s, "
             f"{duration(row['seconds'])}"
         )
-        self._save()
         for hook in hooks:
             hook(row)
         if self.config.patience and state.stale >= self.config.patience and state.epoch < self.config.epochs:
             self.stopped = f"no better epoch for {state.stale} epochs"
             say(f"stopped early: {self.stopped}")
-
-    def _save(self) -> None:
-
-        arrays = {"theta": self.model.theta, "best": self.best, **self.optimiser.state()}
-        header = {key: repr(value) for key, value in asdict(self.state).items()}
-        write_arrays(self.run / "checkpoint" / _STATE, arrays, {**header, "identity": self._identity()})
-
-    def _identity(self) -> str:
-        return digest_of({**self.config.identity(), "data": self.data.digest, "sizes": list(self.model.sizes)})
-
-    def restore(self) -> None:
-        """Go on where the checkpoint is, if there is one.
-
-        Raises:
-            ResumeError: it is of another training.
-            WeightsError: it is damaged.
-        """
-        path = self.run / "checkpoint" / _STATE
-        if not path.is_file():
-            return
-        arrays, header = read_arrays(path)
-        if header.pop("identity", "") != self._identity():
-            raise ResumeError(f"{path} is of another training: choose another --run-dir or delete it")
-        numbers = {key: float(text) for key, text in header.items()}
-        self.state = _State(
-            epoch=int(numbers["epoch"]),
-            best_epoch=int(numbers["best_epoch"]),
-            best_score=numbers["best_score"],
-            stale=int(numbers["stale"]),
-            seconds=numbers["seconds"],
-        )
-        self.model.theta[:], self.best = arrays["theta"], arrays["best"]
-        self.optimiser.load_state(arrays)
-        self.history.truncate(self.state.epoch)
-        say(f"going on at epoch {self.state.epoch + 1}")
 
 
 def _affine(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,13 +21,6 @@ class SGD:
         np.multiply(gradient, theta.dtype.type(rate), out=self._step)
         theta -= self._step
 
-    def state(self) -> dict[str, np.ndarray]:
-        """What a continuation needs: arrays by name."""
-        return {}
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take what ``state`` gave."""
-
 
 class Momentum(SGD):
     """Heavy ball (Polyak 1964): ``v = m v + g``, ``theta -= rate * v``.
@@ -55,14 +48,6 @@ class Momentum(SGD):
         theta -= self._step
         if self.nesterov:
             super().update(theta, gradient, rate)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The velocity."""
-        return {"velocity": self._velocity}
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take what ``state`` gave."""
-        self._velocity[:] = state["velocity"]
 
 
 class Adam(SGD):
@@ -107,14 +92,6 @@ class Adam(SGD):
         step *= kind(rate / (1 - self.beta1**self._steps))
         theta -= step
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Both moments and the number of steps."""
-        return {"first": self._first, "second": self._second, "steps": np.array([self._steps])}
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take what ``state`` gave."""
-        self._first[:], self._second[:], self._steps = state["first"], state["second"], int(state["steps"][0])
-
 
 class RMSprop(SGD):
     """Gradient over the root of its mean square (Tieleman and Hinton 2012), ``eps`` added to the root.
@@ -145,14 +122,6 @@ class RMSprop(SGD):
         np.divide(gradient, step, out=step)
         step *= kind(rate)
         theta -= step
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The mean square."""
-        return {"square": self._square}
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take what ``state`` gave."""
-        self._square[:] = state["square"]
 
 
 OPTIMISERS: Mapping[str, Callable[[int, np.dtype | type, float], SGD]] = {

@@ -1,46 +1,8 @@
-"""Regression of three kinds, as networks without a hidden layer, and the perceptron from which all of it came."""
+"""The perceptron, from which all of it came; regressions are an ``MLP`` without hidden layers."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-
-from baselines.numpy_nets.mlp import MLP
-
-
-def linear_regression(inputs: int, outputs: int = 1, **options: Any) -> MLP:
-    """Values as weighted sums, fitted by squared error; ``options`` are those of :class:`MLP` (``l2``: ridge)."""
-    return MLP((inputs, outputs), loss="mse", init="xavier", **options)
-
-
-def logistic_regression(inputs: int, **options: Any) -> MLP:
-    """The probability of one of two classes, fitted by binary cross-entropy."""
-    return MLP((inputs, 1), loss="bce", init="xavier", **options)
-
-
-def softmax_regression(inputs: int, classes: int, **options: Any) -> MLP:
-    """The probabilities of several classes, fitted by cross-entropy."""
-    return MLP((inputs, classes), loss="cross_entropy", init="xavier", **options)
-
-
-def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """The exact solution that gradient descent on :func:`linear_regression` approaches.
-
-    Args:
-        x: inputs (n, in).
-        y: values (n, out).
-        l2: the penalty of :class:`MLP`; its loss is the mean over all n * out values.
-
-    Returns:
-        Weights (in, out) and biases (out,).
-    """
-    centre_x, centre_y = x.mean(axis=0), y.mean(axis=0)
-    # Gradient of mean (xw - y)^2 over n * out values plus l2 w^2, set to 0; the bias carries no penalty.
-    ridge = l2 * y.size * np.eye(x.shape[1])
-    centred = x - centre_x
-    weights = np.linalg.lstsq(centred.T @ centred + ridge, centred.T @ (y - centre_y), rcond=None)[0]
-    return weights, centre_y - centre_x @ weights
 
 
 class Perceptron:

@@ -10,19 +10,15 @@ from typing import Any
 import optuna
 from optuna.exceptions import TrialPruned
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from baselines.studies.job import Job, one, row_of
 from baselines.studies.study import Cell, Study
 from competition import system_errors
 from competition.console import say, warn
-from competition.errors import KitError, ResumeError, TrainingError
-from competition.files import differences
+from competition.errors import KitError, TrainingError
 from competition.system import processes
 from competition.system_errors import explain_disk_errors
-from competition.training.sweep.study import database, retake_lost_trials, unusable
-
-_STARTUP_TRIALS = 5
+from competition.training.sweep import database
 
 
 def run_trials(job: Job, jobs: int) -> list[dict[str, Any]]:
@@ -38,7 +34,7 @@ def run_trials(job: Job, jobs: int) -> list[dict[str, Any]]:
         KitError: all worker processes ended by an error.
     """
     study, kept = job.study, open_study(job)
-    retake_lost_trials(kept, alone=not job.shared)
+    database.retake_lost_trials(kept, alone=not job.shared)
     _queue(kept, study)
     waiting = _missing(kept, study)
     if waiting:
@@ -57,49 +53,32 @@ def open_study(job: Job) -> optuna.Study:
         ResumeError: a study of that name compares something else.
         StorageError: the database cannot be reached.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with explain_disk_errors(job.folder):
-            job.folder.mkdir(parents=True, exist_ok=True)
-        found = optuna.create_study(
-            study_name=job.title, storage=database(job.address), direction="minimize", load_if_exists=True
-        )
-    except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise unusable(job.address, error) from error
-    identity, stored = job.study.identity(), found.user_attrs.get("identity")
-    if stored is None:
-        found.set_user_attr("identity", identity)
-    elif stored != identity:
-        changed = "; ".join(differences(stored, identity)[:3])
-        raise ResumeError(
-            f"'{job.title}' compares something else there ({changed}): choose another --run-dir or --name"
-        )
-    # Machines that share a study must not draw the same values; alone, the seed makes a search repeatable.
-    seed = job.study.seeds[0] + len(found.get_trials(deepcopy=False)) if job.alone else None
-    found.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
-    return found
+    with explain_disk_errors(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
+    seed = job.study.seeds[0] if job.alone else None
+    return database.open_study(job.title, job.address, job.study.identity(), seed)
 
 
-def _queue(database: optuna.Study, study: Study) -> None:
+def _queue(kept: optuna.Study, study: Study) -> None:
     """Queue the cells that the database does not know yet, or knows only as broken off."""
     broken = [TrialState.FAIL, TrialState.PRUNED]
     known = {
         trial.user_attrs.get("cell")
-        for trial in database.get_trials(deepcopy=False)
+        for trial in kept.get_trials(deepcopy=False)
         if trial.state not in broken or "diverged" in trial.user_attrs
     }
     for cell in [] if study.searched else study.cells():
         if cell.key not in known:
-            database.enqueue_trial({}, user_attrs={"cell": cell.key})
+            kept.enqueue_trial({}, user_attrs={"cell": cell.key})
 
 
-def trials_of(database: optuna.Study, study: Study) -> list[dict[str, Any]]:
+def trials_of(kept: optuna.Study, study: Study) -> list[dict[str, Any]]:
     """What the settled trials of the study reached: ``label``, ``settings``, ``seed``, ``state`` and the figures.
 
     A cell that was run twice (by two machines at once) counts once.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for trial in database.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
+    for trial in kept.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
         attributes = trial.user_attrs
         if "settings" not in attributes or (trial.state == TrialState.FAIL and "diverged" not in attributes):
             continue
@@ -112,9 +91,9 @@ def trials_of(database: optuna.Study, study: Study) -> list[dict[str, Any]]:
     return [rows[cell.key] for cell in study.cells() if cell.key in rows]
 
 
-def _missing(database: optuna.Study, study: Study) -> int:
+def _missing(kept: optuna.Study, study: Study) -> int:
     wanted = study.trials if study.searched else len(study.cells())
-    return max(0, wanted - len(trials_of(database, study)))
+    return max(0, wanted - len(trials_of(kept, study)))
 
 
 def _work(job: Job, jobs: int) -> None:
@@ -169,7 +148,7 @@ def _worker(job: Job) -> None:
 
 def work(job: Job) -> None:
     """Take trials from the database one by one until none is left."""
-    database = open_study(job)
+    kept = open_study(job)
     cells = {cell.key: cell for cell in job.study.cells()} if not job.study.searched else {}
 
     def objective(trial: optuna.Trial) -> float:
@@ -179,22 +158,22 @@ def work(job: Job) -> None:
             cell = cells[trial.user_attrs["cell"]]
         else:
             if "cell" not in trial.user_attrs:  # another worker took the last one between the look and the asking
-                database.stop()
+                kept.stop()
             raise TrialPruned  # a seed that is not asked for now: queued again when it is
         return one(job, trial, cell)
 
-    def enough(database: optuna.Study, trial: FrozenTrial) -> None:
-        if not _left(database, job.study, set(cells)):
-            database.stop()
+    def enough(kept: optuna.Study, trial: FrozenTrial) -> None:
+        if not _left(kept, job.study, set(cells)):
+            kept.stop()
 
-    if _left(database, job.study, set(cells)):
-        database.optimize(objective, callbacks=[enough], catch=(TrainingError,))
+    if _left(kept, job.study, set(cells)):
+        kept.optimize(objective, callbacks=[enough], catch=(TrainingError,))
 
 
-def _left(database: optuna.Study, study: Study, cells: set[str]) -> bool:
+def _left(kept: optuna.Study, study: Study, cells: set[str]) -> bool:
     """Whether a trial is to be taken: a queued cell of this study, or one more draw."""
-    trials = database.get_trials(deepcopy=False)
+    trials = kept.get_trials(deepcopy=False)
     if study.searched:
         taken = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        return len(trials_of(database, study)) + len(taken) < study.trials
+        return len(trials_of(kept, study)) + len(taken) < study.trials
     return any(trial.state == TrialState.WAITING and trial.user_attrs.get("cell") in cells for trial in trials)

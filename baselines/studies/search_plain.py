@@ -40,9 +40,7 @@ def run_trials(job: Job) -> list[dict[str, Any]]:
     kept: dict[str, Any] = read_json(path) if path.is_file() else {"identity": study.identity(), "trials": []}
     if kept["identity"] != study.identity():
         changed = "; ".join(differences(kept["identity"], study.identity())[:3])
-        raise ResumeError(
-            f"'{job.title}' compares something else there ({changed}): choose another --run-dir or --name"
-        )
+        raise ResumeError(f"'{job.title}' compares something else there ({changed}): choose another --run-dir")
     rows = {row["key"]: row for row in kept["trials"]}
     waiting = [cell for cell in study.cells() if cell.key not in rows]
     if waiting:

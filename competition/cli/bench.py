@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from competition.cli.options import Data, Weights
+
 
 def bench(
     parts: Annotated[
@@ -15,8 +17,8 @@ def bench(
             help="help, loader, embed, tta, probe, step, audit, report; all by default.", metavar="[PART]..."
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Folder of pretrained weights.")] = None,
+    data: Data = None,
+    weights: Weights = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for one JSON a part, and bench.md.")] = Path("runs/bench"),
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Repeats; the median counts.")] = 3,
     scale: Annotated[float, typer.Option("--scale", min=0.001, max=1, help="Share of the work, to try it out.")] = 1.0,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.submission import LEDGER, print_report, record
+from competition.cli.options import LEDGER, Data, LedgerFile
+from competition.cli.submission import print_report, record
 
 if TYPE_CHECKING:
     from competition.prediction.blend.study import BlendStudy
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 def blend(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, at least two, made with the same folds.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the blend; it can be reported and blended like a run.")],
-    data: Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")] = None,
+    data: Data = None,
     method: Annotated[
         str, typer.Option("--method", help="A method by name, or 'auto' for the simplest that ties.")
     ] = "auto",
     common: Annotated[
         bool, typer.Option("--common", help="Some runs have fewer folds: use the photos that all of them predict.")
     ] = False,
-    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
+    ledger: LedgerFile = LEDGER,
 ) -> None:
     """Blend runs: each way to combine them is scored by nested CV, the simplest that ties with the best is taken."""
     from competition.console import say

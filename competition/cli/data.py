@@ -7,22 +7,16 @@ from typing import Annotated
 
 import typer
 
-from competition.cli.options import folder_to_write
+from competition.cli.options import Data, Seed, folder_to_write
 
 app = typer.Typer(help="Audit the photos, make folds, draw the embedded sample.", no_args_is_help=True)
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", help="Archive or folder; default: DOGBREED_DATA, Kaggle's input, ./data.", show_default=False
-    ),
-]
 WorkersOption = Annotated[int, typer.Option(help="Processes that read photos; -1 takes one per core.")]
 
 
 @app.command("audit")
 def audit_command(
-    data: DataOption = None,
+    data: Data = None,
     out: Annotated[
         Path, typer.Option("--out", help="Folder for audit.csv, audit.json and audit.html.", callback=folder_to_write)
     ] = Path("audit"),
@@ -48,12 +42,12 @@ def audit_command(
 
 @app.command("folds")
 def folds_command(
-    data: DataOption = None,
+    data: Data = None,
     out: Annotated[Path, typer.Option("--out", help="File to write; an existing one is checked instead.")] = Path(
         "folds.csv"
     ),
     n_folds: Annotated[int, typer.Option("--folds", help="Number of folds.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seeds the order in which photos are dealt out.")] = 42,
+    seed: Seed = 42,
     audit: Annotated[
         Path | None, typer.Option("--audit", help="Folder of an audit made before; default: look at the photos now.")
     ] = None,
@@ -77,7 +71,7 @@ def folds_command(
 @app.command("sample")
 def sample_command(
     folder: Annotated[Path, typer.Argument(help="Folder to draw into; new, empty, or holding an earlier sample.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw the embedded sample: a small competition of drawings, not photos, in Kaggle's layout."""
     from competition.data.sample.competition import draw_sample

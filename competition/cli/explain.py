@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.options import folder_to_write
+from competition.cli.options import Backbone, Run, RunData, RunWeights, folder_to_write
 
 if TYPE_CHECKING:
     from competition.explain.networks.protocol import Backend
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 Out = Annotated[
     Path, typer.Option("--out", help="Folder that the pictures are written into.", callback=folder_to_write)
 ]
@@ -37,8 +36,6 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of noise and vi
 Most = Annotated[int, typer.Option("--most", min=1, help="Filters at most.")]
 Together = Annotated[bool, typer.Option("--together", help="One scale for all channels: shows the silent ones.")]
 Fold = Annotated[int | None, typer.Option("--fold", min=0, help="Whose model; default: the run's first.")]
-Backbone = Annotated[str | None, typer.Option("--backbone", help="Of a probe run with several.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="Folder of pretrained weights (probe runs).")]
 
 
 def _open(run: Path, fold: int | None, backbone: str | None, weights: Path | None) -> Backend:
@@ -59,7 +56,7 @@ def explain(
     board: Board = None,
     fold: Fold = None,
     backbone: Backbone = None,
-    weights: Weights = None,
+    weights: RunWeights = None,
 ) -> None:
     """Show what in photos speaks for a breed, or for one breed rather than another."""
     from competition.explain.show.explain_photos import explain_photos
@@ -99,7 +96,7 @@ def ascent(
     board: Board = None,
     fold: Fold = None,
     backbone: Backbone = None,
-    weights: Weights = None,
+    weights: RunWeights = None,
 ) -> None:
     """Paint, from noise, what a breed or a filter answers to most; with --photo, dream on a photo."""
     from competition.explain.show.verbs import Brush, output_to, paint_or_dream
@@ -120,7 +117,7 @@ def filters(
     board: Board = None,
     fold: Fold = None,
     backbone: Backbone = None,
-    weights: Weights = None,
+    weights: RunWeights = None,
 ) -> None:
     """Draw the filters of a layer of a run's network; without --layer, of the first convolution."""
     from competition.explain.show.verbs import output_to, show_filters
@@ -139,7 +136,7 @@ def activations(
     board: Board = None,
     fold: Fold = None,
     backbone: Backbone = None,
-    weights: Weights = None,
+    weights: RunWeights = None,
 ) -> None:
     """Draw every channel of a layer for a photo; without --layer, of the last one that is a map."""
     from competition.explain.show.verbs import output_to, read_prepared, show_activations
@@ -157,11 +154,11 @@ def embedding(
     most: Annotated[int, typer.Option("--photos", min=5, help="Photos at most, evenly through the breeds.")] = 3000,
     breeds: Annotated[list[str] | None, typer.Option("--breed", help="Breed to name on the map; repeat.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of t-SNE.")] = 0,
-    data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
+    data: RunData = None,
     board: Board = None,
     fold: Fold = None,
     backbone: Backbone = None,
-    weights: Weights = None,
+    weights: RunWeights = None,
 ) -> None:
     """Map the training photos by a network's features, as points and as photos.
 

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.options import LEDGER, AsJson, Data, LedgerFile, Sample, Submission
 from competition.environment import COMPETITION
 
 if TYPE_CHECKING:
     from competition.data.source.competition_data import CompetitionData
 
-LEDGER = Path("submissions/ledger.csv")
 Competition = Annotated[str, typer.Option("--competition", help="The competition's slug.")]
-Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
-Sample = Annotated[Path | None, typer.Option("--sample", help="A sample_submission.csv, instead of --data.")]
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="The ledger.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say what would happen; nothing is sent.")]
 
 
@@ -40,7 +36,7 @@ def download(
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(help="The submission (CSV).")],
+    file: Submission,
     message: Annotated[str, typer.Option("--message", "-m", help="Description on Kaggle.")] = "",
     run: Annotated[Path | None, typer.Option("--run", help="The run it came from, for the ledger.")] = None,
     data: Data = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli import kernel_kaggle
+from competition.cli.options import KERNELS, Data, Kernels, Mode
 
 if TYPE_CHECKING:
     from competition.publish.build.spec import KernelSpec
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Kaggle kernels: list, build, check, dry-run; push, status, fetch.", no_args_is_help=True)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Kernels; all when left out.")]
-Kernels = Annotated[Path, typer.Option("--kernels", help="Folder of the kernels' sources.")]
 Owner = Annotated[str, typer.Option("--owner", help="Your Kaggle user name; a placeholder when left out.")]
-Mode = Annotated[str, typer.Option("--mode", help="bundle (the code file carries the kit) or wheels (a dataset does).")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into; default build/kernels.")]
-ROOT = Path("kernels")
 
 
 @app.command("list")
-def list_command(kernels: Kernels = ROOT) -> None:
+def list_command(kernels: Kernels = KERNELS) -> None:
     """The kernels of this checkout, what they need and what they are."""
     from competition.publish.build.spec import list_kernels
 
@@ -52,12 +50,15 @@ def build_command(
     mode: Mode = "bundle",
     owner: Owner = "",
     out: Out = None,
-    kernels: Kernels = ROOT,
+    kernels: Kernels = KERNELS,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: fail when the repository's generated files are stale.")
+        bool,
+        typer.Option(
+            "--check", help="Write nothing: fail when built files of notebooks are stale, or two builds differ."
+        ),
     ] = False,
 ) -> None:
-    """Write folders that can be pushed (and refresh the generated files that the repository keeps)."""
+    """Write folders that can be pushed (and refresh the built notebooks that the repository keeps)."""
     from competition.errors import KitError
     from competition.publish.build import kernels as making
     from competition.publish.build.spec import OWNER
@@ -67,15 +68,15 @@ def build_command(
         for line in stale:
             print(line)
         if stale:
-            raise KitError(f"{len(stale)} generated files are stale: run 'dogbreed kernel build' and commit {kernels}/")
-        print(f"{kernels}: generated files are up to date")
+            raise KitError(f"{len(stale)} built files are stale: run 'dogbreed kernel build' and commit {kernels}/")
+        print(f"{kernels}: built files are up to date, and two builds are the same")
         return
     specs = _chosen(names, kernels)
     for spec in specs:
         built = making.build(spec, (out or making.BUILD) / spec.slug, mode, owner or OWNER)
         carried = f", packages {built.digest[:12]}" if built.digest else ""
         print(f"{built.folder}: {built.ref}, {built.code.stat().st_size:,} bytes{carried}")
-        making.build(spec, spec.folder, "wheels")
+        making.refresh(spec)
 
 
 @app.command("dataset")
@@ -109,7 +110,7 @@ def check_command(
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the dataset, to look into it.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="A built folder instead of the sources.")] = None,
     image: Annotated[str, typer.Option("--image", help="Whose software: kaggle, colab, or a list (.toml).")] = "kaggle",
-    kernels: Kernels = ROOT,
+    kernels: Kernels = KERNELS,
 ) -> None:
     """Look for every known trap of a push, without pushing; fails when there is one."""
     import tempfile
@@ -146,7 +147,7 @@ def dry_run_command(
     small: Annotated[
         bool, typer.Option("--small", help="Small data made here stand in for what is not given.")
     ] = False,
-    data: Annotated[Path | None, typer.Option("--data", help="The competition's archive or folder.")] = None,
+    data: Data = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Folder of weights, as in the dataset.")] = None,
     given: Annotated[
         list[str] | None,
@@ -158,7 +159,7 @@ def dry_run_command(
     image: Annotated[
         str, typer.Option("--image", help="In the Python and versions of an image: kaggle, colab, or a list (.toml).")
     ] = "",
-    kernels: Kernels = ROOT,
+    kernels: Kernels = KERNELS,
 ) -> None:
     """Execute a built kernel as Kaggle would: a clean process without network and without this checkout."""
     from competition.environment import COMPETITION

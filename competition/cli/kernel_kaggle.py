@@ -10,20 +10,20 @@ from typing import Annotated
 
 import typer
 
-from competition.cli.kaggle import LEDGER, AsJson, Competition, Data, DryRun, LedgerFile, Sample
+from competition.cli.kaggle import Competition, DryRun
+from competition.cli.options import KERNELS, LEDGER, AsJson, Data, Kernels, LedgerFile, Mode, Sample
 from competition.environment import COMPETITION
 
 HOME = Path("runs/kernels")
 Name = Annotated[str, typer.Argument(help="A kernel of kernels/, or the path of a built folder.")]
 Remote = Annotated[str, typer.Argument(help="SLUG, OWNER/SLUG or OWNER/SLUG/VERSION; without a version the latest.")]
-Kernels = Annotated[Path, typer.Option("--kernels", help="The folder of kernels.")]
 
 
 def push(
     name: Name,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end and fetch what it leaves.")] = False,
     submit: Annotated[bool, typer.Option("--submit", help="Spend a submission on its submission.csv.")] = False,
-    mode: Annotated[str, typer.Option("--mode", help="bundle or wheels.")] = "bundle",
+    mode: Mode = "bundle",
     message: Annotated[str, typer.Option("--message", "-m", help="Description of the submission.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Push although this source was pushed before.")] = False,
     resume: Annotated[
@@ -34,7 +34,7 @@ def push(
     sample: Sample = None,
     ledger: LedgerFile = LEDGER,
     home: Annotated[Path, typer.Option("--home", help="Keeps the record and the fetched files.")] = HOME,
-    kernels: Kernels = Path("kernels"),
+    kernels: Kernels = KERNELS,
     competition: Competition = COMPETITION,
     dry_run: DryRun = False,
 ) -> None:

@@ -7,34 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.options import file_to_write
-from competition.cli.submission import LEDGER, record
+from competition.cli import options as given
+from competition.cli.submission import record
 
 if TYPE_CHECKING:
     from competition.data.source.competition_data import CompetitionData
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder or archive; else DOGBREED_DATA, Kaggle's input or ./data."),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", help="Folder of pretrained weights, or a folder of such; else DOGBREED_WEIGHTS."),
-]
-
 
 def run(
     recipe: Annotated[str, typer.Option("--recipe", help="What to fit; a wrong name lists them all.")] = "probe",
-    data: Data = None,
-    weights: Weights = None,
-    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept; runs/RECIPE.")] = None,
+    data: given.Data = None,
+    weights: given.Weights = None,
+    run_dir: given.RunFolder = None,
     folds: Annotated[str, typer.Option("--folds", help="Only these folds, e.g. 0,1.")] = "",
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")
-    ] = "",
-    relabel: Annotated[Path | None, typer.Option("--relabel", help="CSV with id,suggested: breeds to use.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe; repeat.")] = None,
-    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
+    device: given.Device = None,
+    relabel: given.Relabel = None,
+    settings: given.Settings = None,
+    ledger: given.LedgerFile = given.LEDGER,
 ) -> None:
     """Audit, folds, fit, predict, submission, report. The same command continues or reads back."""
     from competition import pipeline, recipes
@@ -59,7 +48,7 @@ def run(
 
 
 def predict(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    run_dir: given.Run,
     photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO...]", help="Photos to look at.")] = None,
     data: Annotated[
         list[Path] | None,
@@ -69,9 +58,9 @@ def predict(
         Path | None, typer.Option("--out", help="CSV to write; without it the best breeds are printed.")
     ] = None,
     heat_map: Annotated[
-        Path | None, typer.Option("--map", help="PNG: what speaks for the breed, of one photo.", callback=file_to_write)
+        Path | None, typer.Option("--map", help="PNG: what speaks for one photo's breed.", callback=given.file_to_write)
     ] = None,
-    weights: Weights = None,
+    weights: given.Weights = None,
 ) -> None:
     """Predict photos that were not part of a run: one photo, several, or a folder or archive; labels not needed."""
     from competition import pipeline
@@ -109,15 +98,15 @@ def _print_best(run_dir: Path, loaded: CompetitionData, heat_map: Path | None, w
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
-    data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights, for maps and likeness.")] = None,
-    relabel: Annotated[Path | None, typer.Option("--relabel", help="The CSV that the run was given.")] = None,
+    run: given.Run,
+    data: given.RunData = None,
+    weights: given.RunWeights = None,
+    relabel: given.Relabel = None,
     maps: Annotated[
         bool | None,
         typer.Option("--maps/--no-maps", help="Contrast maps of the errors; default: where the models are at hand."),
     ] = None,
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Whose maps, in a run with several.")] = None,
+    backbone: given.Backbone = None,
 ) -> None:
     """Write the report of a run: scores, confused breeds, top losses, suspected mislabels; opens from disk."""
     from competition.data.relabel import relabelled
@@ -137,7 +126,7 @@ def report(
 
 def demo(
     run_dir: Annotated[Path, typer.Option("--run-dir", help="Where the run is kept.")] = Path("runs/demo"),
-    weights: Weights = None,
+    weights: given.Weights = None,
 ) -> None:
     """The whole way on the embedded sample (a drawing): no download, under three minutes on two cores."""
     from competition import pipeline

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.options import file_to_write
+from competition.cli.options import Run, RunData, Seed, file_to_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,7 @@ def augment(
     ),
     draws: Annotated[int, typer.Option("--draws", min=1, max=40, help="Draws of each pipeline.")] = 7,
     size: Annotated[int, typer.Option("--size", min=16, max=1024, help="Side of a square, pixels.")] = 160,
-    backend: Annotated[str, typer.Option("--backend", help="albumentations or torchvision.")] = "albumentations",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw one photo through every augmentation: a row for each, the original at the left."""
     from PIL import Image
@@ -39,7 +38,7 @@ def augment(
     from competition.files import atomic_path
     from competition.training.photos.augment import draw_augment_sheet
 
-    sheet = draw_augment_sheet(_photo_or_drawing(photo), draws=draws, size=size, backend=backend, seed=seed)
+    sheet = draw_augment_sheet(_photo_or_drawing(photo), draws=draws, size=size, seed=seed)
     with atomic_path(out) as temporary:
         Image.fromarray(sheet).save(temporary, format="PNG")
     print(out)
@@ -62,8 +61,8 @@ def _photo_or_drawing(photo: Path | None) -> np.ndarray:
 
 @app.command()
 def tta(
-    run: Annotated[Path, typer.Argument(help="Folder of a fine-tuned run.", metavar="RUN")],
-    data: Annotated[Path | None, typer.Option("--data", help="The run's data: folder or archive.")] = None,
+    run: Run,
+    data: RunData = None,
 ) -> None:
     """Show how a run's views are best merged, decided out of fold; the table is kept in RUN/tta.json."""
     from competition.data.source.layout import load_data

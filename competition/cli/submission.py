@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.options import file_to_write
+from competition.cli import options as given
 
 if TYPE_CHECKING:
     from competition.data.source.competition_data import CompetitionData
@@ -16,23 +16,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check, examine and record submissions before one of the day's is spent.", no_args_is_help=True)
 
-LEDGER = Path("submissions/ledger.csv")
-File = Annotated[Path, typer.Argument(help="The submission (CSV).")]
-Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
-Sample = Annotated[Path | None, typer.Option("--sample", help="A sample_submission.csv, instead of --data.")]
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="The ledger.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command()
 def check(
-    file: File,
-    data: Data = None,
-    sample: Sample = None,
+    file: given.Submission,
+    data: given.Data = None,
+    sample: given.Sample = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse what any judge refuses and what costs score, not only Kaggle.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: given.AsJson = False,
 ) -> None:
     """Check a file: exit 1 for what Kaggle would refuse; what others refuse or what costs score is a warning."""
     from competition.prediction.submission.check import check_submission
@@ -49,7 +42,7 @@ def check(
 
 
 @app.command("list")
-def list_(ledger: LedgerFile = LEDGER, as_json: AsJson = False) -> None:
+def list_(ledger: given.LedgerFile = given.LEDGER, as_json: given.AsJson = False) -> None:
     """Show the ledger: what was written, what it was expected to score, what it scored."""
     from competition.prediction.ledger.ledger import Ledger
     from competition.prediction.ledger.text import ledger_lines
@@ -67,7 +60,7 @@ def score(
     file: Annotated[Path, typer.Argument(help="The submission, its name in the ledger, or its digest.")],
     public: Annotated[float | None, typer.Argument(help="Public score, log loss.")] = None,
     private: Annotated[float | None, typer.Option("--private", help="Private score, log loss.")] = None,
-    ledger: LedgerFile = LEDGER,
+    ledger: given.LedgerFile = given.LEDGER,
 ) -> None:
     """Write down what the leaderboard said."""
     from competition.errors import UsageError
@@ -82,10 +75,10 @@ def score(
 
 @app.command("record")
 def record_(
-    file: File,
-    run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
-    data: Data = None,
-    ledger: LedgerFile = LEDGER,
+    file: given.Submission,
+    run: given.MadeBy,
+    data: given.Data = None,
+    ledger: given.LedgerFile = given.LEDGER,
     note: Annotated[str, typer.Option("--note", help="Anything worth remembering.")] = "",
 ) -> None:
     """Add a submission to the ledger."""
@@ -96,9 +89,9 @@ def record_(
 
 @app.command()
 def grade(
-    file: File,
+    file: given.Submission,
     answers: Annotated[Path, typer.Option("--answers", help="CSV with the columns id and breed.")],
-    as_json: AsJson = False,
+    as_json: given.AsJson = False,
 ) -> None:
     """Grade a file offline against known breeds; what another grader would refuse is a warning."""
     from competition.console import warn
@@ -113,9 +106,9 @@ def grade(
 @app.command()
 def split(
     out: Annotated[Path, typer.Option("--out", help="A new folder; gets public/ and private/answers.csv.")],
-    data: Data = None,
+    data: given.Data = None,
     share: Annotated[float, typer.Option("--share", help="Share of the training photos to hold out.")] = 0.1,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
+    seed: given.Seed = 0,
 ) -> None:
     """Make a competition whose answers are known: a tenth of the training photos become its test set."""
     from competition.data.source.layout import load_data
@@ -153,15 +146,16 @@ def record(file: Path, run: Path, data: CompetitionData, ledger: Path, note: str
 
 @app.command()
 def doctor(
-    file: File,
-    run: Annotated[Path, typer.Option("--run", help="The run or blend that it came from.")],
-    data: Data = None,
+    file: given.Submission,
+    run: given.MadeBy,
+    data: given.Data = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write a page with pictures there (HTML).", callback=file_to_write)
+        Path | None,
+        typer.Option("--out", help="HTML page with pictures to write.", callback=given.file_to_write),
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="The run's weights: names its features.")] = None,
-    ledger: LedgerFile = LEDGER,
-    as_json: AsJson = False,
+    weights: given.RunWeights = None,
+    ledger: given.LedgerFile = given.LEDGER,
+    as_json: given.AsJson = False,
 ) -> None:
     """Examine a file: expected score, calibration, drift, odd rows, duplicates, earlier submissions."""
     from competition.console import say

@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.cli.options import AsJson, Data, Device, RunFolder, Settings, Weights
+
 if TYPE_CHECKING:
     from competition.config import TrainConfig
     from competition.types import CVResult
 
 Recipe = Annotated[str, typer.Argument(help="Name of a recipe; a wrong one lists them all.", metavar="RECIPE")]
 Folds = Annotated[str, typer.Option("--fold", help="Number of the fold, or several: 0,1.", metavar="K")]
-Data = Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="Folder of pretrained weights, or a folder of such.")]
-RunDirOption = Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept; default runs/RECIPE.")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N; all or cuda:0,cuda:1 spreads folds.")
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Change the recipe; may be repeated.", metavar="KEY=VALUE")
-]
 
 
 def train(
@@ -32,11 +25,11 @@ def train(
     fold: Folds = "0",
     data: Data = None,
     weights: Weights = None,
-    run_dir: RunDirOption = None,
+    run_dir: RunFolder = None,
     device: Device = None,
     settings: Settings = None,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Predict the test photos as well.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train one fold of a recipe (or some); the same command continues it. 'dogbreed run' does all folds and more."""
     from competition.data.source.layout import load_data
@@ -60,7 +53,7 @@ def sweep(
     fold: Annotated[int, typer.Option("--fold", min=0, help="The fold that every trial trains.")] = 0,
     data: Data = None,
     weights: Weights = None,
-    run_dir: RunDirOption = None,
+    run_dir: RunFolder = None,
     storage: Annotated[
         str | None, typer.Option("--storage", help="Database for several machines, e.g. postgresql://...")
     ] = None,

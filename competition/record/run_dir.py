@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _VERSIONED = ("torch", "torchvision", "timm", "fastai", "albumentations", "keras", "numpy", "pandas", "scikit-learn")
 # Where and how fast it runs may change between two starts of a run; what comes out may not.
-_FREE_KEYS = ("device", "workers")
+_FREE_KEYS = ("device", "workers", "augment_backend")
 
 
 class RunDir:

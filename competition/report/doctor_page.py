@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from competition.report.doctor_charts import histogram_chart, interval_chart, shifts_chart
-from competition.report.html.charts import folds_chart, reliability_chart
+from competition.report.html.charts import reliability_chart
 from competition.report.html.pages import Site, caution, count, nats, percent, pretty, write_page
 from competition.report.html.thumbnails import Size, inline
 from competition.report.html.tiles import Line, Tile, described
@@ -51,8 +49,6 @@ def write_doctor_page(found: Diagnosis, path: Path, data: CompetitionData | None
         interval=interval_chart(found.expected, _scored(found)),
         by_beliefs=found.by_beliefs,
         expected=found.expected,
-        graded=found.graded,
-        graded_chart=_graded_chart(found),
         repair=found.repair,
         before=reliability_chart(found.repair.before) if found.repair else None,
         after=reliability_chart(found.repair.after) if found.repair else None,
@@ -104,11 +100,6 @@ def _figures(found: Diagnosis) -> list[tuple[str, str, str]]:
 def _scored(found: Diagnosis) -> list[tuple[str, float]]:
     """Earlier submissions with a public score."""
     return [(each.file, each.public_score) for each in found.agreements if not math.isnan(each.public_score)]
-
-
-def _graded_chart(found: Diagnosis) -> Markup | None:
-    graded = found.graded
-    return folds_chart(graded.scores, graded.mean, graded.spread, "log loss", "split") if graded else None
 
 
 def _twin_tiles(twins: tuple[Twin, ...], photos: Mapping[str, Path]) -> list[dict[str, object]]:

@@ -109,7 +109,7 @@ def _epochs(loader: Iterable[object], clock: Callable[[], float]) -> Callable[[]
 
 def _kit(source: object, photos: Sequence[Photo], name: str, batch: int, workers: int) -> Iterable[object]:
     labels = np.zeros(len(photos), np.int64)
-    dataset = TrainPhotos(source, [p.id for p in photos], labels, 0, name, "albumentations")  # type: ignore[arg-type]
+    dataset = TrainPhotos(source, [p.id for p in photos], labels, 0, name)  # type: ignore[arg-type]
     sampler = StepSampler(len(photos), batch, 1, 0)
     sampler.go_to(0, 0, SIDE)
     return train_loader(dataset, sampler, workers, pin=False)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from competition.explain.maps.cam import cam, spread
-from competition.explain.maps.faithfulness import impute
 from competition.explain.networks.protocol import class_target, contrast_target
 from competition.explain.networks.torch_backend import TorchBackend
 from tests.explain.nets import CLASSES, MEAN, STD, SmallBackend, images, small, zoo
@@ -156,29 +155,11 @@ def finer_case() -> Case:
     return Case(lambda engine: cam(backend, photos, contrast, layer="layer4", engine=engine), package)
 
 
-def impute_case() -> Case:
-    """Pixels taken away and filled from their neighbours, as ROAD does; here (h, w, c), an image for a map."""
-    rng = np.random.default_rng(3)
-    image = rng.random((11, 9, 3), dtype=np.float32)
-    gone = rng.random((11, 9)) < 0.6
-    gone[0, 0] = gone[10, 8] = True
-
-    def package() -> np.ndarray:
-        from pytorch_grad_cam.metrics.road import NoisyLinearImputer
-
-        kept = torch.from_numpy(np.float32(~gone))
-        found = NoisyLinearImputer(noise=0)(torch.from_numpy(image.transpose(2, 0, 1).copy()), kept)
-        return np.asarray(found.numpy().transpose(1, 2, 0))
-
-    return Case(lambda engine: impute(image, gone), package)
-
-
 CASES: dict[str, Callable[[], Case]] = {
     **{f"{name} {method}": (lambda n=name, m=method: gradient_case(n, m)) for name in LAYERS for method in PACKAGE},
     "score": score_case,
     "eigen": eigen_case,
     "finer": finer_case,
-    "impute": impute_case,
 }
 
 

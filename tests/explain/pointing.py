@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from competition.data.photos.decode import read_photo
 from competition.explain.maps.cam import cam
-from competition.explain.maps.faithfulness import centred_random, pointing, share_inside
+from competition.explain.maps.faithfulness import centred_random
 from competition.explain.networks.protocol import Backend, batches, predicted_target
 from competition.explain.networks.torch_backend import TorchBackend
 from competition.files import atomic_path, read_json
@@ -35,6 +35,24 @@ from competition.training.backbones.find import find_backbones
 
 RANDOM_DRAWS = 20  # random maps per picture
 CUTS = (7, 5, 3)  # stages of MobileNetV2 that are kept: grids of 7 x 7, 14 x 14 and 28 x 28 at 224 pixels
+
+
+def pointing(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Whether each map's highest point lies in its mask, bool (n,) (the pointing game, Zhang et al., 2016).
+
+    Args:
+        maps: (n, h, w); of a plateau the centre counts.
+        masks: bool (n, h, w).
+    """
+    peaks = [np.argwhere(image >= image.max()).mean(axis=0).round().astype(int) for image in maps]
+    return np.array([mask[y, x] for mask, (y, x) in zip(masks, peaks, strict=True)], dtype=bool)
+
+
+def share_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share of each map's sum that lies in its mask, float64 (n,); a blank map has the mask's share of the area."""
+    total, area = maps.sum(axis=(1, 2), dtype=np.float64), masks.mean(axis=(1, 2))
+    inside = (maps * masks).sum(axis=(1, 2), dtype=np.float64)
+    return np.where(total > 0, inside / np.where(total > 0, total, 1), area)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def found(make_run: Callable[..., RunDir], tiny: CompetitionData) -> Diagnosis:
 
 
 SECTIONS = [
-    "What was found", "The score to expect", "Split and graded offline", "Calibration", "Drift from training to test",
+    "What was found", "The score to expect", "Calibration", "Drift from training to test",
     "Beside earlier submissions", "Test photos that duplicate training photos", "The least certain rows",
 ]  # fmt: skip
 
@@ -94,9 +94,9 @@ def test_names_from_data_are_text(found: Diagnosis, tmp_path: Path) -> None:
 
 
 def test_a_file_of_other_origin_has_fewer_sections(found: Diagnosis, tmp_path: Path) -> None:
-    other = dataclasses.replace(found, by_beliefs=True, repair=None, graded=None, twins=())
+    other = dataclasses.replace(found, by_beliefs=True, repair=None, twins=())
     page = Tags(write_doctor_page(other, tmp_path / "doctor.html").read_text())
-    assert page.headings == [name for name in SECTIONS if name not in ("Split and graded offline", "Calibration")]
+    assert page.headings == [name for name in SECTIONS if name != "Calibration"]
 
 
 def test_photos_are_inside_and_an_unreadable_one_is_said(

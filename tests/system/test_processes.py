@@ -38,7 +38,7 @@ import numpy as np, torch
 torch.set_num_threads(1)
 from competition.training.photos.loader import StepSampler, TrainPhotos, train_loader
 photos = {str(k): np.full((40, 40, 3), k, np.uint8) for k in range(4)}
-dataset = TrainPhotos(photos, list(photos), np.arange(4), 0, "none", "torchvision")
+dataset = TrainPhotos(photos, list(photos), np.arange(4), 0, "none")
 sampler = StepSampler(4, 2, 1, 0)
 sampler.go_to(0, 0, 32)
 loader = train_loader(dataset, sampler, 1, pin=False)

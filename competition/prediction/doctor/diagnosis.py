@@ -13,7 +13,6 @@ from competition.prediction.doctor.drift import Drift
 from competition.prediction.expected.expectation import Expectation
 from competition.prediction.expected.relation import Relation
 from competition.prediction.submission.check import SubmissionReport
-from competition.prediction.submission.grade import Graded
 from competition.record.metrics import Reliability
 
 
@@ -125,7 +124,6 @@ class Diagnosis:
         rows: odd rows.
         twins: test photos that duplicate training photos; None where the run has no audit.
         agreements: other submissions of the ledger whose files are there.
-        graded: 10 % of the training photos held out and graded as a file; None where the file is not the run's.
         findings: sentences, the worst first.
     """
 
@@ -140,7 +138,6 @@ class Diagnosis:
     rows: RowFigures
     twins: tuple[Twin, ...] | None
     agreements: tuple[Agreement, ...]
-    graded: Graded | None
     findings: tuple[Finding, ...]
 
     def to_dict(self) -> dict[str, Any]:

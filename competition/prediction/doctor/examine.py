@@ -21,7 +21,6 @@ from competition.prediction.doctor.drift import find_drift
 from competition.prediction.doctor.sentences import findings
 from competition.prediction.expected.submission_beside_run import Case, expected_score, read_case
 from competition.prediction.ledger.ledger import Ledger
-from competition.prediction.submission.grade import split_and_grade
 from competition.prediction.submission.template import Template
 from competition.prediction.submission.write import read_checked
 from competition.record.metrics import per_photo_loss, reliability
@@ -62,10 +61,6 @@ def examine(
     stack, submitted, theirs = case.stack, case.submitted, case.relation.kind == "other"
     # Rounding and clips leave piles that a test of equal distributions would take for drift.
     comparable = submitted.probabilities if theirs else case.relation.apply(safe_log(case.beliefs))
-    graded = None
-    if not theirs:
-        breeds = [stack.classes[label] for label in stack.labels]
-        graded = split_and_grade(Predictions(stack.ids, stack.classes, case.oof), breeds)
     found = Diagnosis(
         file=case.report.path.name,
         run=stack.names[0],
@@ -78,7 +73,6 @@ def examine(
         rows=odd_rows(submitted, np.bincount(stack.labels, minlength=len(stack.classes)) / len(stack.labels)),
         twins=_twins(case.run, submitted),
         agreements=_agreements(case, ledger),
-        graded=graded,
         findings=(),
     )
     return findings(found)

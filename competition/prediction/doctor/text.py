@@ -22,12 +22,6 @@ def doctor_lines(found: Diagnosis) -> Iterator[str]:
         f"expected accuracy {expected.accuracy:.2%}, {expected.level:.0%} interval {expected.accuracy_low:.2%} to "
         f"{expected.accuracy_high:.2%}"
     )
-    if found.graded is not None:
-        graded = found.graded
-        yield (
-            f"split and graded offline: {graded.mean:.4f} ± {graded.spread:.4f} over {len(graded.scores)} splits of "
-            f"{graded.photos:,} photos"
-        )
     yield ""
     for each in found.findings:
         yield f"{_WORDS[each.level]}: {each.text}"

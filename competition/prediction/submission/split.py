@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ import numpy as np
 from competition.console import progress
 from competition.errors import StorageError, UsageError
 from competition.files import write_csv
-from competition.prediction.submission.grade import draw_held_out
 from competition.prediction.submission.template import ID_COLUMN
 from competition.system_errors import explain_disk_errors
 
@@ -59,7 +59,7 @@ def split_competition(data: CompetitionData, folder: Path, *, share: float = 0.1
         raise UsageError(f"cannot hold out {share:.0%} of the photos: expected a share between 0 and 1")
     if folder.exists() and any(folder.iterdir()):
         raise StorageError(f"{folder} is not empty: choose a new folder")
-    held = set(draw_held_out(np.random.default_rng(seed), [str(photo.breed) for photo in data.train], share))
+    held = set(_draw(np.random.default_rng(seed), [str(photo.breed) for photo in data.train], share))
     train = [photo for row, photo in enumerate(data.train) if row not in held]
     test = sorted((data.train[row] for row in held), key=lambda photo: photo.id)
     lost = sorted(set(data.classes) - {str(photo.breed) for photo in train})
@@ -88,3 +88,16 @@ def _place(photo: Photo, folder: Path) -> None:
             os.link(photo.path, target)
         except OSError:
             shutil.copyfile(photo.path, target)
+
+
+def _draw(rng: np.random.Generator, breeds: Sequence[str], share: float) -> list[int]:
+    """Rows drawn per breed without replacement; each breed with about ``share`` of its photos, at least one in all."""
+    by_breed: dict[str, list[int]] = {}
+    for row, breed in enumerate(breeds):
+        by_breed.setdefault(breed, []).append(row)
+    held: list[int] = []
+    for rows in by_breed.values():
+        # The fraction beyond a whole number of photos is decided by a draw, so that small breeds are not always out.
+        wanted = int(len(rows) * share + rng.random())
+        held += rng.choice(rows, min(wanted, len(rows)), replace=False).tolist()
+    return sorted(held) or [int(rng.integers(len(breeds)))]

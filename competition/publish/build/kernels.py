@@ -2,11 +2,13 @@
 
 A kernel is made in one of two modes.
 
-``bundle``: the code file carries the kit's packages, so that it runs as it is. Such a file is written to
-``build/kernels/<slug>/`` and not kept in the repository: it changes with every line of the kit.
+``bundle``: the code file carries the kit's packages, so that it runs as it is; it changes with every line of the kit.
 
-``wheels``: the code file installs the kit from an attached dataset (see ``wheels``), without network. It changes only
-with the kernel's own source, so it is what ``kernels/<slug>/`` holds, and CI compares it with what would be made.
+``wheels``: the code file installs the kit from an attached dataset, without network; it changes only with the kernel's
+own source.
+
+Both are written to ``build/kernels/<slug>/``. The repository keeps a notebook's files in wheels mode (people open them
+where they lie), and CI compares them with what would be made; of a script it keeps ``kernel.toml`` and the source.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import getsource
 from pathlib import Path
@@ -145,37 +148,49 @@ def build(spec: KernelSpec, out: Path, mode: str = "bundle", owner: str = OWNER)
         CredentialError: a file that would leave the machine looks like it holds a credential.
         KitError: the specification, the source or the owner is not what it should be.
     """
+    bundle = pack(spec.packages) if mode == "bundle" else None
+    texts = _texts(spec, owner, mode, bundle)
+    with only_one_at(out):
+        for name, text in texts.items():
+            write_text(out / name, text)
+    return BuiltKernel(out, f"{owner}/{spec.slug}", out / spec.code_file, mode, bundle.digest if bundle else "")
+
+
+def _texts(spec: KernelSpec, owner: str, mode: str, bundle: Bundle | None) -> dict[str, str]:
+    """The built files by name, the metadata last: a folder with metadata is whole."""
     values = metadata(spec, owner, mode)
     require_no_secrets({f"{spec.slug}/{spec.source}": spec.source_text.encode()})
-    bundle = pack(spec.packages) if mode == "bundle" else None
-    text = code_text(spec, bundle)
-    with only_one_at(out):
-        write_text(out / spec.code_file, text)
-        write_text(out / METADATA_FILE, json.dumps(values, indent=2) + "\n")
-    digest = bundle.digest if bundle is not None else ""
-    return BuiltKernel(out, values["id"], out / spec.code_file, mode, digest)
+    return {spec.code_file: code_text(spec, bundle), METADATA_FILE: json.dumps(values, indent=2) + "\n"}
 
 
-def build_committed(root: Path) -> tuple[BuiltKernel, ...]:
-    """Write the generated files that the repository keeps, for every kernel in a folder."""
-    return tuple(build(spec, spec.folder, "wheels") for spec in list_kernels(root))
+def refresh(spec: KernelSpec) -> None:
+    """Write the built files that the repository keeps: a notebook's, nothing of a script."""
+    if spec.kind == "notebook":
+        build(spec, spec.folder, "wheels")
 
 
 def stale(root: Path) -> tuple[str, ...]:
-    """What differs between the generated files in a folder and what would be made now, one line each."""
-    found = []
-    for spec in list_kernels(root):
-        wanted = {
-            METADATA_FILE: json.dumps(metadata(spec, OWNER, "wheels"), indent=2) + "\n",
-            spec.code_file: code_text(spec, None),
-        }
-        for name, text in wanted.items():
-            path = spec.folder / name
-            if not path.is_file():
-                found.append(f"{path} is missing")
-            elif path.read_bytes() != text.encode("utf-8"):
-                found.append(f"{path} is not what its sources give")
-    return tuple(found)
+    """What is wrong with the kernels of a folder, one line each.
+
+    A notebook's files must be what would be made now. A script is built twice, and both must be the same to the byte.
+    """
+    return tuple(
+        line for spec in list_kernels(root) for line in (_outdated if spec.kind == "notebook" else _unsteady)(spec)
+    )
+
+
+def _outdated(spec: KernelSpec) -> Iterator[str]:
+    for name, text in _texts(spec, OWNER, "wheels", None).items():
+        path = spec.folder / name
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif path.read_bytes() != text.encode("utf-8"):
+            yield f"{path} is not what its sources give"
+
+
+def _unsteady(spec: KernelSpec) -> Iterator[str]:
+    first, second = (_texts(spec, OWNER, "bundle", pack(spec.packages)) for _ in range(2))
+    yield from (f"{spec.folder}: two builds gave two kinds of {name}" for name in first if first[name] != second[name])
 
 
 @dataclass(frozen=True)

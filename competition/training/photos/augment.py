@@ -4,10 +4,7 @@ An ``Augment`` takes a uint8 photo and a generator and returns a uint8 square. I
 generator, so a photo, an epoch and a seed decide what the network sees, in whichever process it happens. Normalisation
 is not done here: it belongs to the model's side.
 
-Two libraries serve the interface. albumentations is the faster one (one core, 224 pixels: about 1,500 photos/s of
-``medium`` against 200), but 2.0.8 is its last MIT release and it is no longer maintained; torchvision's transforms v2
-stand beside it under the same names and read the same table. The two draw differently, so a seed does not give the
-same square in both.
+albumentations does the work. 2.0.8 is its last MIT release and it is no longer maintained, hence the interface.
 """
 
 from __future__ import annotations
@@ -20,8 +17,6 @@ import numpy as np
 
 from competition.errors import UsageError, nearest
 from competition.training.photos.strengths import STRENGTHS, checked_photo, resized
-
-BACKENDS = ("albumentations", "torchvision")
 
 
 class Augment(Protocol):
@@ -55,32 +50,23 @@ class Augment(Protocol):
         ...
 
 
-def make_augment(name: str, size: int, backend: str = "albumentations") -> Augment:
+def make_augment(name: str, size: int) -> Augment:
     """Return the augmentation of that name; its library is imported at the first draw.
 
     Args:
         name: ``none`` (the largest centre square, resized), ``light``, ``medium`` or ``strong``.
         size: side of the square that comes out, pixels.
-        backend: ``albumentations`` or ``torchvision``.
 
     Raises:
-        UsageError: unknown name or backend (the nearest one is offered), or a size below 1.
+        UsageError: unknown name (the nearest one is offered), or a size below 1.
     """
     if name not in STRENGTHS:
         raise UsageError(f"unknown augmentation '{name}'{nearest(name, STRENGTHS)} Known: {', '.join(STRENGTHS)}")
-    if backend not in BACKENDS:
-        raise UsageError(
-            f"unknown augmentation backend '{backend}'{nearest(backend, BACKENDS)} Known: {', '.join(BACKENDS)}"
-        )
     if size < 1:
         raise UsageError(f"augmentation to a side of {size} pixels is impossible: expected 1 or more")
     strength = STRENGTHS[name]
     if strength is None:
         return CentreSquare(size)
-    if backend == "torchvision":
-        from competition.training.photos.augment_torchvision import TorchvisionAugment
-
-        return TorchvisionAugment(name, size, strength)
     from competition.training.photos.augment_albumentations import AlbumentationsAugment
 
     return AlbumentationsAugment(name, size, strength)
@@ -108,7 +94,6 @@ def draw_augment_sheet(
     names: Sequence[str] = tuple(STRENGTHS),
     draws: int = 7,
     size: int = 160,
-    backend: str = "albumentations",
     seed: int = 0,
 ) -> np.ndarray:
     """Draw what each pipeline does to one photo: a row each, the original at the left, then ``draws`` draws.
@@ -118,7 +103,6 @@ def draw_augment_sheet(
         names: pipelines, from top to bottom.
         draws: draws for each pipeline.
         size: side of a square, pixels.
-        backend: see ``make_augment``.
         seed: of the draws.
 
     Returns:
@@ -131,10 +115,10 @@ def draw_augment_sheet(
     sheet = Image.new("RGB", (label_width + (draws + 1) * step + gap, 24 + len(names) * step), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     pen.text((label_width + gap, 4), "original", fill="black", font=font)
-    pen.text((label_width + step + gap, 4), f"draws ({backend})", fill="black", font=font)
+    pen.text((label_width + step + gap, 4), "draws", fill="black", font=font)
     original = Image.fromarray(CentreSquare(size)(photo, np.random.default_rng()))
     for row, name in enumerate(names):
-        augment, rng, top = make_augment(name, size, backend), np.random.default_rng([seed, row]), 24 + row * step
+        augment, rng, top = make_augment(name, size), np.random.default_rng([seed, row]), 24 + row * step
         pen.text((gap, top + size // 2 - 8), name, fill="black", font=font)
         sheet.paste(original, (label_width + gap, top))
         for column in range(draws):

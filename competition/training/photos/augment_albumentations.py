@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from competition.training.photos.strengths import Strength, checked_photo, colour_matrix, colour_spans, resized
+from competition.training.photos.strengths import Strength, checked_photo, colour_matrix, resized
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class AlbumentationsAugment:
         s = self.strength
         steps = []
         if s.jitter:
-            ranges = {key: (1 - span, 1 + span) for key, span in colour_spans(s).items()}
+            spans = {"brightness": s.brightness, "contrast": s.contrast, "saturation": s.saturation}
+            ranges = {key: (1 - span, 1 + span) for key, span in spans.items()}
             steps.append(_colour_jitter(A)(**ranges, hue=(-s.hue, s.hue), p=s.jitter))
         if s.grey:
             steps.append(A.ToGray(p=s.grey))

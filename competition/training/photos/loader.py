@@ -99,13 +99,12 @@ class StepSampler(Sampler[list[Place]]):
 
 
 class TrainPhotos(Dataset[Batch]):
-    """Augmented training photos; asked for a list of places, it returns the batch."""
+    """Augmented training photos; asked for a list of places, it returns the batch. ``engine`` has no effect."""
 
     def __init__(
-        self, source: PhotoSource, ids: Sequence[str], labels: np.ndarray, seed: int, augment: str, backend: str
+        self, source: PhotoSource, ids: Sequence[str], labels: np.ndarray, seed: int, augment: str, engine: str = ""
     ) -> None:
-        self.source, self.ids, self.labels, self.seed = source, list(ids), labels, seed
-        self._augment, self._backend = augment, backend
+        self.source, self.ids, self.labels, self.seed, self._augment = source, list(ids), labels, seed, augment
         self._by_side: dict[int, Augment] = {}
 
     def __len__(self) -> int:
@@ -123,7 +122,7 @@ class TrainPhotos(Dataset[Batch]):
 
     def _augment_for(self, side: int) -> Augment:
         if side not in self._by_side:
-            self._by_side[side] = make_augment(self._augment, side, self._backend)
+            self._by_side[side] = make_augment(self._augment, side)
         return self._by_side[side]
 
 

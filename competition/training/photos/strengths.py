@@ -1,4 +1,4 @@
-"""How strongly photos are augmented, and what both engines need for it."""
+"""How strongly photos are augmented, and what the engine needs for it."""
 
 from __future__ import annotations
 
@@ -136,11 +136,6 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(square[0].permute(1, 2, 0).numpy())
 
 
-def colour_spans(strength: Strength) -> dict[str, float]:
-    """Largest relative changes by the name that both libraries give them."""
-    return {key: getattr(strength, key) for key in ("brightness", "contrast", "saturation")}
-
-
 def colour_matrix(mean: Sequence[float], brightness: float, contrast: float, saturation: float) -> np.ndarray:
     """Brightness, contrast and saturation as one matrix: each is linear in the pixels, and their order is all one.
 
@@ -153,7 +148,7 @@ def colour_matrix(mean: Sequence[float], brightness: float, contrast: float, sat
     Returns:
         float32 (3, 4): what the three channels and a constant 1 add to each channel.
     """
-    luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as both libraries' grey
+    luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as the library's grey
     matrix = np.empty((3, 4), np.float32)
     matrix[:, :3] = (brightness * contrast) * (saturation * np.eye(3) + (1 - saturation) * luma)
     matrix[:, 3] = brightness * (1 - contrast) * float(luma @ np.asarray(mean))

@@ -18,8 +18,9 @@ from competition.files import digest_of
 from competition.record.run_dir import RunDir
 from competition.training.cross_validate import check_start, open_run
 from competition.training.run.prepare import Prepared
+from competition.training.sweep.database import require_optuna
 from competition.training.sweep.space import Space
-from competition.training.sweep.study import SweepResult, require_optuna, run_sweep
+from competition.training.sweep.study import SweepResult, run_sweep
 from competition.types import Fold, FoldResult
 
 # They say where and on what it trains; a study compares how.

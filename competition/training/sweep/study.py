@@ -9,7 +9,6 @@ must be run on all folds before its score is believed.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from competition.config import TrainConfig
 from competition.console import duration, say, warn
-from competition.errors import KitError, ResumeError, StorageError, UsageError
-from competition.files import differences, digest_of, write_csv, write_json
+from competition.errors import KitError, UsageError
+from competition.files import digest_of, write_csv, write_json
 from competition.record.run_dir import RunDir
-from competition.secret_shapes import without_secrets
+from competition.training.sweep.database import (
+    STARTUP_TRIALS,
+    open_study,
+    require_optuna,
+    retake_lost_trials,
+)
 from competition.training.sweep.space import Space
 from competition.types import FoldResult
 
@@ -33,9 +37,6 @@ OnEpoch = Callable[[Mapping[str, Any]], None]
 # ``log_loss`` among its columns), passes on whatever the callback raises.
 Fit = Callable[[TrainConfig, RunDir, OnEpoch], FoldResult]
 
-_DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # what pip calls a module
-_HEARTBEAT_SECONDS = 60
-_STARTUP_TRIALS = 5
 _HOPELESS = 3  # when so many first trials end by an error, the recipe is to blame and not the values
 
 
@@ -102,94 +103,22 @@ def run_sweep(
     return _conclude(study, config, run)
 
 
-def require_optuna() -> None:
-    """Check that Optuna is there; Colab's image, for one, has none.
-
-    Raises:
-        KitError: it is not.
-    """
-    if importlib.util.find_spec("optuna") is None:
-        raise KitError("a sweep keeps its trials with Optuna, which is not installed: pip install optuna")
-
-
 def _open_study(config: TrainConfig, space: Space, run: RunDir, facts: Mapping[str, Any], storage: str | None) -> Study:
     """Create the study, or join it when it is of the same recipe, data and space."""
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the kit tells of trials itself
-    address = storage or f"sqlite:///{(run / 'study.sqlite3').resolve()}"
     fixed = {key: value for key, value in config.to_dict().items() if key not in ("device", "workers", *space.keys)}
     # Through JSON's types, as the database gives them back.
     identity = {**_listed(fixed), **dict(facts), **{f"space of {key}": text for key, text in space.describe().items()}}
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            study_name=f"dogbreed-{config.name}",
-            storage=database(address),
-            direction="minimize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=_STARTUP_TRIALS - 1, n_warmup_steps=2
-            ),  # the first epoch is warm-up
-        )
-    except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        raise unusable(address, error) from error
-    stored = study.user_attrs.get("identity")
-    if stored is None:
-        study.set_user_attr("identity", identity)
-    elif stored != identity:
-        changed = "; ".join(differences(stored, identity)[:4])
-        raise ResumeError(
-            f"the study '{study.study_name}' is of another sweep ({changed}): choose another --run-dir or --storage"
-        )
-    study.sampler = _sampler(config.seed + len(study.get_trials(deepcopy=False)) if storage is None else None)
-    return study
-
-
-def _sampler(seed: int | None) -> Any:
-    """TPE over all keys together. Without a seed for a shared study: machines must not draw the same values."""
-    import warnings
-
-    import optuna
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True, constant_liar=seed is None
-        )
-
-
-def database(address: str) -> Any:
-    """Optuna's storage with a heartbeat, by which the trials of a machine that died are noticed.
-
-    Raises:
-        StorageError: this is no address of a database.
-    """
-    import warnings
-
-    import optuna
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        make_url(address)
-    except (ArgumentError, ValueError):  # its words may hold a piece of the password
-        raise StorageError(
-            f"the study's database {without_secrets(address)} is no address: write it as sqlite:///FILE or "
-            "postgresql://USER@HOST/NAME; in a password '@' is written %40, ':' %3A, '/' %2F, '%' %25"
-        ) from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(address, heartbeat_interval=_HEARTBEAT_SECONDS)
-
-
-def unusable(address: str, error: Exception) -> StorageError:
-    """What is said of a database that cannot be reached; its password is not."""
-    driver = str(error.name) if isinstance(error, ImportError) else ""
-    lacking = f"; pip install {_DRIVERS.get(driver, driver)}" if driver else ""
-    told = without_secrets(f"{address} cannot be used: {error}".replace(address, without_secrets(address)))
-    return StorageError(f"the study's database {told}{lacking}")
+    run.path.mkdir(parents=True, exist_ok=True)
+    return open_study(
+        f"dogbreed-{config.name}",
+        storage or f"sqlite:///{(run / 'study.sqlite3').resolve()}",
+        identity,
+        config.seed if storage is None else None,
+        # the first epoch is warm-up
+        optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS - 1, n_warmup_steps=2),
+    )
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,33 +131,6 @@ def _settled(study: Study) -> list[FrozenTrial]:
 
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return [trial for trial in ended if trial.state != TrialState.FAIL or "diverged" in trial.user_attrs]
-
-
-def retake_lost_trials(study: Study, alone: bool) -> None:
-    """Queue again, once, what was running when its process was interrupted or killed.
-
-    Args:
-        study: of which trials may have been lost.
-        alone: nobody else works on it, so whatever runs in it is a leftover; else only trials without a heartbeat are.
-    """
-    import warnings
-
-    import optuna
-    from optuna.trial import TrialState
-
-    if alone:  # the run folder is claimed: whatever runs in it is a leftover
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(trial.number, state=TrialState.FAIL)
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)
-    everything = study.get_trials(deepcopy=False)
-    retaken = {trial.user_attrs.get("retakes") for trial in everything}
-    for trial in everything:
-        lost = trial.state == TrialState.FAIL and "diverged" not in trial.user_attrs and trial.params
-        if lost and trial.number not in retaken:
-            study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs, "retakes": trial.number})
 
 
 def _objective(config: TrainConfig, space: Space, fit: Fit, run: RunDir) -> Callable[[Trial], float]:

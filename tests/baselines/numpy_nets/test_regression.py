@@ -1,19 +1,12 @@
-"""Regressions against exact solutions and scikit-learn; the perceptron against its convergence theorem."""
+"""A net without hidden layers against scikit-learn; the perceptron against its convergence theorem."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from baselines.numpy_nets.mlp import MLP
 from baselines.numpy_nets.optimisers import create_optimiser
-from baselines.numpy_nets.regression import (
-    Perceptron,
-    least_squares,
-    linear_regression,
-    logistic_regression,
-    softmax_regression,
-)
+from baselines.numpy_nets.regression import Perceptron
 
 
 def descend(net: MLP, x: np.ndarray, y: np.ndarray, steps: int, rate: float) -> MLP:
@@ -24,28 +17,6 @@ def descend(net: MLP, x: np.ndarray, y: np.ndarray, steps: int, rate: float) -> 
     return net
 
 
-@pytest.mark.parametrize("l2", [0.0, 0.1])
-def test_descent_reaches_least_squares(rng, l2: float) -> None:
-    x = rng.normal(size=(60, 4))
-    y = x @ rng.normal(size=(4, 2)) + 3 + rng.normal(0, 0.1, size=(60, 2))
-    net = descend(linear_regression(4, 2, dtype=np.float64, l2=l2), x, y, 600, 0.05)
-    weights, bias = least_squares(x, y, l2)
-    np.testing.assert_allclose(net.weights[0], weights, atol=1e-8)
-    np.testing.assert_allclose(net.biases[0], bias, atol=1e-8)
-
-
-def test_logistic_regression_is_that_of_scikit_learn(rng) -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    x = rng.normal(size=(80, 3))
-    y = (x @ [1.0, -2.0, 0.5] + rng.normal(0, 1, 80) > 0).astype(int)
-    theirs = LogisticRegression(C=10.0, tol=1e-10, max_iter=1000).fit(x, y)
-    # scikit-learn minimises C * sum(loss) + |w|^2 / 2; ours is the mean loss, so l2 = 1 / (2 C n).
-    net = descend(logistic_regression(3, dtype=np.float64, l2=1 / (2 * 10 * 80)), x, y.astype(float), 3000, 0.3)
-    np.testing.assert_allclose(net.weights[0][:, 0], theirs.coef_[0], atol=1e-5)
-    np.testing.assert_allclose(net.predict(x)[:, 0], theirs.predict_proba(x)[:, 1], atol=1e-5)
-
-
 def test_softmax_regression_is_that_of_scikit_learn() -> None:
     from sklearn.datasets import load_iris
     from sklearn.linear_model import LogisticRegression
@@ -53,7 +24,7 @@ def test_softmax_regression_is_that_of_scikit_learn() -> None:
     x, y = load_iris(return_X_y=True)
     x = (x - x.mean(0)) / x.std(0)
     theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=2000).fit(x, y)
-    net = descend(softmax_regression(4, 3, dtype=np.float64, l2=1 / (2 * 150)), x, y, 2000, 0.3)
+    net = descend(MLP((4, 3), init="xavier", dtype=np.float64, l2=1 / (2 * 150)), x, y, 2000, 0.3)
     np.testing.assert_allclose(net.predict(x), theirs.predict_proba(x), atol=1e-5)
 
 

@@ -17,7 +17,6 @@ from competition.explain.maps.attribution import (
     occlusion,
     smoothgrad,
 )
-from competition.explain.maps.smoothing import CHANGES, Change, smooth_maps
 from competition.explain.networks.protocol import class_target, contrast_target
 from tests.explain.fake_backend import FakeBackend
 from tests.explain.nets import CLASSES, images, small
@@ -135,25 +134,3 @@ def test_wrong_words_and_numbers(call: object, message: str) -> None:
     backend = small()
     with pytest.raises(UsageError, match=message):
         call(backend, images(backend))  # type: ignore[operator]
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_changes_are_taken_back(change: Change) -> None:
-    """What a map shows in the middle of a changed image comes back to where it was."""
-    field = np.zeros((1, 40, 50, 1), np.float32)
-    field[0, 18:21, 27:31] = 1
-    maps = change.undo((change.apply(field)[..., 0] > 0.5).astype(np.float32))
-    assert np.array_equal(maps, field[..., 0])
-
-
-def test_smooth_maps_are_the_mean_over_the_changes() -> None:
-    backend = small(20)
-    photos = images(backend)
-    flip = (Change(), Change(flip=True))
-
-    def method(shown: np.ndarray, target: object) -> np.ndarray:
-        return np.asarray(shown.sum(axis=3) * np.linspace(0, 1, 20, dtype=np.float32))
-
-    total = (method(photos, None) + method(photos[:, :, ::-1], None)[:, :, ::-1]) / 2
-    found = smooth_maps(method, photos, TARGET, flip)
-    assert np.allclose(found, total / total.max(axis=(1, 2), keepdims=True), atol=1e-6)

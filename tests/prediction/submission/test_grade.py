@@ -1,4 +1,4 @@
-"""The offline grader: the same log loss as the kit's, its refusals, and the split of the training photos."""
+"""The offline grader: the same log loss as the kit's, and its refusals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.data.source.competition_data import CompetitionData
-from competition.errors import DataError, SubmissionError, UsageError
-from competition.prediction.submission.grade import grade, grade_with_report, split_and_grade
+from competition.errors import DataError, SubmissionError
+from competition.prediction.submission.grade import grade, grade_with_report
 from competition.prediction.submission.template import Template
 from competition.prediction.submission.write import write_submission
 from competition.record.metrics import log_loss
-from competition.types import CVResult, Predictions
+from competition.types import Predictions
 
 BREEDS = ("basset", "chow", "pug")
 
@@ -73,17 +72,13 @@ def test_rows_that_do_not_sum_to_one_are_scored_as_kaggle_scores_them(
 
 
 def test_breeds_and_ids_with_quotation_marks_are_graded(
-    make_cv: Callable[..., CVResult], tiny: CompetitionData
+    graded: tuple[Path, Path, Predictions, np.ndarray], tmp_path: Path
 ) -> None:
-    result = make_cv("a", 1.0, 5).oof
-    names = dict(zip(result.classes, ('the "real" one', "a,b", "<i>", "x\ny", " =1"), strict=True))
-    renamed = Predictions(result.ids, tuple(names[name] for name in result.classes), result.probabilities)
-    breeds = [str(photo.breed) for photo in tiny.train]
-    plain, odd = (
-        split_and_grade(result, breeds, splits=2),
-        split_and_grade(renamed, [names[b] for b in breeds], splits=2),
-    )
-    assert odd.scores == pytest.approx(plain.scores, abs=1e-12)
+    _, _, plain, labels = graded
+    odd = Predictions(plain.ids, ('the "real" one', "a,b\nc", " =1"), plain.probabilities)
+    write_submission(odd, Template(odd.ids, odd.classes), tmp_path / "odd.csv")
+    answers = {name: odd.classes[label] for name, label in zip(odd.ids, labels, strict=True)}
+    assert grade(tmp_path / "odd.csv", answers) == pytest.approx(log_loss(plain.probabilities, labels), abs=1e-8)
 
 
 def test_answers_must_have_their_columns(graded: tuple[Path, Path, Predictions, np.ndarray]) -> None:
@@ -93,27 +88,3 @@ def test_answers_must_have_their_columns(graded: tuple[Path, Path, Predictions, 
         grade(submission, answers)
     with pytest.raises(DataError, match="is missing"):
         grade(submission, answers.with_name("nowhere.csv"))
-
-
-def test_a_tenth_is_held_out_of_every_breed_and_the_mean_is_the_log_loss(
-    tiny: CompetitionData, make_cv: Callable[..., CVResult]
-) -> None:
-    result = make_cv("a", 1.0, 5)
-    breeds = [str(photo.breed) for photo in tiny.train]
-    found = split_and_grade(result.oof, breeds, splits=30)
-    assert 55 <= found.photos <= 65
-    assert len(found.scores) == 30
-    assert found.mean == pytest.approx(result.log_loss, abs=4 * found.spread / np.sqrt(30))
-    assert found.spread > 0
-
-
-def test_the_draw_is_repeatable(tiny: CompetitionData, make_cv: Callable[..., CVResult]) -> None:
-    result = make_cv("a", 1.0, 5)
-    breeds = [str(photo.breed) for photo in tiny.train]
-    assert split_and_grade(result.oof, breeds, splits=2) == split_and_grade(result.oof, breeds, splits=2)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_an_impossible_share(tiny: CompetitionData, make_cv: Callable[..., CVResult], share: float) -> None:
-    with pytest.raises(UsageError, match="cannot hold out"):
-        split_and_grade(make_cv("a", 1.0, 5).oof, ["chow"] * 600, share=share)

@@ -12,8 +12,9 @@ import pytest
 
 from competition.errors import DataError, UsageError
 from competition.publish.build import kernels
+from competition.publish.build.bundle import Bundle
 from competition.publish.build.secrets import CredentialError
-from competition.publish.build.spec import find_kernel, list_kernels, load_spec, slug_of
+from competition.publish.build.spec import KernelSpec, find_kernel, list_kernels, load_spec, slug_of
 from competition.publish.preflight.metadata import KEYS
 from tests.publish.build.test_bundle import KAGGLE_JSON
 from tests.publish.conftest import Write
@@ -30,21 +31,23 @@ def test_slugs_are_those_of_kaggles_client(title: str) -> None:
     assert slug_of(title) == slugify(title)
 
 
-def test_every_kernel_of_the_repository_reads_and_builds_reproducibly(tmp_path: Path, small_kit: None) -> None:
+def test_every_kernel_of_the_repository_reads_and_carries_the_kit(tmp_path: Path, small_kit: None) -> None:
     specs = list_kernels(ROOT)
     names = {"train-cv", "infer-submit", "probe-cpu"}
     names |= {f"{net}-{framework}" for net in ("lenet", "vgg16", "resnet8") for framework in ("pytorch", "keras")}
     assert names <= {spec.slug for spec in specs}
     for spec in specs:
-        first = kernels.build(spec, tmp_path / "one" / spec.slug, "bundle", "someone")
-        second = kernels.build(spec, tmp_path / "two" / spec.slug, "bundle", "someone")
-        for path in first.folder.iterdir():
-            assert path.read_bytes() == (second.folder / path.name).read_bytes()
-        assert kernels.read_code(first.code).packages.digest == first.digest
+        made = kernels.build(spec, tmp_path / spec.slug, "bundle", "someone")
+        assert kernels.read_code(made.code).packages.digest == made.digest
 
 
-def test_the_repository_s_generated_files_are_up_to_date() -> None:
+def test_the_repository_s_kernels_are_up_to_date_and_build_the_same_twice() -> None:
     assert kernels.stale(ROOT) == ()
+
+
+@pytest.mark.parametrize("spec", [spec for spec in list_kernels(ROOT) if spec.kind == "script"], ids=lambda s: s.slug)
+def test_the_repository_keeps_nothing_built_of_a_script(spec: KernelSpec) -> None:
+    assert {path.name for path in spec.folder.iterdir()} == {"kernel.toml", "source.py"}
 
 
 def test_metadata_leave_nothing_to_a_default(write_kernel: Write) -> None:
@@ -116,22 +119,34 @@ def test_an_ipynb_elsewhere_becomes_a_kernel_without_its_outputs(
     assert "secret" not in made.code.read_text()
 
 
-def test_stale_files_are_named(write_kernel: Write, tmp_path: Path) -> None:
-    spec = write_kernel()
+def test_stale_files_of_a_notebook_are_named(write_kernel: Write, tmp_path: Path) -> None:
+    spec = write_kernel(kind="notebook")
     assert len(kernels.stale(tmp_path / "kernels")) == 2
-    kernels.build_committed(tmp_path / "kernels")
+    kernels.refresh(spec)
     assert kernels.stale(tmp_path / "kernels") == ()
     (spec.folder / "source.py").write_text("print('changed')\n")
     (stale,) = kernels.stale(tmp_path / "kernels")
-    assert stale.endswith("some-kernel.py is not what its sources give")
+    assert stale.endswith("some-kernel.ipynb is not what its sources give")
 
 
-def test_a_folder_with_a_space_works(tmp_path: Path) -> None:
+def test_a_script_whose_builds_differ_is_named(
+    write_kernel: Write, small_kit: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, small, builds = write_kernel(), kernels.pack, iter(range(9))
+    kernels.refresh(spec)
+    assert {path.name for path in spec.folder.iterdir()} == {"kernel.toml", "source.py"}
+    assert kernels.stale(tmp_path / "kernels") == ()
+    monkeypatch.setattr(kernels, "pack", lambda names: Bundle({**small(names).files, "now": bytes([next(builds)])}))
+    (unlike,) = kernels.stale(tmp_path / "kernels")
+    assert unlike.endswith("kernels/some-kernel: two builds gave two kinds of some-kernel.py")
+
+
+def test_a_folder_with_a_space_works(tmp_path: Path, small_kit: None) -> None:
     folder = tmp_path / "my kernels" / "some-kernel"
     folder.mkdir(parents=True)
     (folder / "kernel.toml").write_text('title = "Some kernel"\nabout = "x"\n')
     (folder / "source.py").write_text("print(1)\n")
-    kernels.build_committed(tmp_path / "my kernels")
+    assert kernels.build(load_spec(folder), tmp_path / "built here").code.is_file()
     assert kernels.stale(tmp_path / "my kernels") == ()
 
 
@@ -195,12 +210,12 @@ def test_the_command_builds_and_checks(
         told = capsys.readouterr()
         return int(caught.value.code or 0), told.out + told.err
 
-    write_kernel()
+    write_kernel(kind="notebook")
     monkeypatch.chdir(tmp_path)
     assert call("build", "--check") == (1, ANY)
     status, told = call("build", "some-kernel", "--owner", "someone")
     assert (status, "someone/some-kernel" in told) == (0, True)
-    assert (tmp_path / "build/kernels/some-kernel/some-kernel.py").is_file()
+    assert (tmp_path / "build/kernels/some-kernel/some-kernel.ipynb").is_file()
     assert call("build", "--check") == (0, ANY)
     assert call("check", "--folder", "build/kernels/some-kernel") == (0, ANY)
     status, told = call("check", "--folder", "kernels/some-kernel")

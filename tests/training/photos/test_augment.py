@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from competition.errors import UsageError
-from competition.training.photos.augment import BACKENDS, CentreSquare, draw_augment_sheet, make_augment
+from competition.training.photos.augment import CentreSquare, draw_augment_sheet, make_augment
 from competition.training.photos.strengths import STRENGTHS, colour_matrix, resized
-
-EVERY = list(product(STRENGTHS, BACKENDS))
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +21,13 @@ def photo() -> np.ndarray:
     return np.stack([x * 2, y * 3, (x + y) % 128], axis=-1).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("name", "backend"), EVERY)
+@pytest.mark.parametrize("name", STRENGTHS)
 @pytest.mark.parametrize("size", [32, 96])
 def test_a_square_of_uint8_comes_out_and_the_photo_stays(
-    photo: np.ndarray, name: str, backend: str, size: int, rng: np.random.Generator
+    photo: np.ndarray, name: str, size: int, rng: np.random.Generator
 ) -> None:
     before = photo.copy()
-    augment = make_augment(name, size, backend)
+    augment = make_augment(name, size)
     assert (augment.name, augment.size) == (name, size)
     for _ in range(10):
         drawn = augment(photo, rng)
@@ -39,45 +37,34 @@ def test_a_square_of_uint8_comes_out_and_the_photo_stays(
     np.testing.assert_array_equal(photo, before)
 
 
-@pytest.mark.parametrize(("name", "backend"), EVERY)
-def test_the_generator_decides_everything(photo: np.ndarray, name: str, backend: str) -> None:
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_the_generator_decides_everything(photo: np.ndarray, name: str) -> None:
     """The same seed gives the same draws, in a fresh pipeline and after other draws, whatever global chance does."""
-    augment = make_augment(name, 48, backend)
+    augment = make_augment(name, 48)
     first = [augment(photo, np.random.default_rng([7, i])) for i in range(12)]
     np.random.seed(99)  # noqa: NPY002 - the point is that it does not matter
     worker, parent = multiprocessing.Pipe(duplex=False)  # as it travels to the processes that read photos
-    parent.send(make_augment(name, 48, backend))
+    parent.send(make_augment(name, 48))
     again = worker.recv()
     for i in reversed(range(12)):
         np.testing.assert_array_equal(again(photo, np.random.default_rng([7, i])), first[i])
 
 
-@pytest.mark.parametrize(("name", "backend"), [pair for pair in EVERY if pair[0] != "none"])
-def test_draws_differ_and_advance_the_generator(photo: np.ndarray, name: str, backend: str) -> None:
-    augment, rng = make_augment(name, 48, backend), np.random.default_rng(0)
+@pytest.mark.parametrize("name", [name for name in STRENGTHS if name != "none"])
+def test_draws_differ_and_advance_the_generator(photo: np.ndarray, name: str) -> None:
+    augment, rng = make_augment(name, 48), np.random.default_rng(0)
     draws = [augment(photo, rng).tobytes() for _ in range(8)]
     assert len(set(draws)) == len(draws)
 
 
-def test_torch_keeps_its_own_random_state(photo: np.ndarray) -> None:
-    import torch
-
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    make_augment("strong", 48, "torchvision")(photo, np.random.default_rng(0))
-    assert torch.equal(torch.rand(4), expected)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_each_name_pulls_harder_than_the_one_before(backend: str) -> None:
+def test_each_name_pulls_harder_than_the_one_before() -> None:
     """Mean distance from the photo over many draws of a picture that has structure at every place."""
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
     photo = coarse.repeat(16, axis=0).repeat(16, axis=1)
     distances = []
     for name in STRENGTHS:
-        augment = make_augment(name, 96, backend)
+        augment = make_augment(name, 96)
         draws = [augment(photo, np.random.default_rng([5, i])).astype(float) for i in range(150)]
         mirrored = photo[:, ::-1]  # a flip alone is in all of them
         distances.append(np.mean([min(abs(d - photo).mean(), abs(d - mirrored).mean()) for d in draws]))
@@ -133,32 +120,30 @@ def test_colour_factors_of_nought_are_black_mean_grey_and_grey() -> None:
     np.testing.assert_allclose(colour_matrix(mean, 1, 1, 0) @ pixel, [luma @ pixel[:3]] * 3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_borders_are_mirrored_not_blackened(backend: str) -> None:
+def test_borders_are_mirrored_not_blackened() -> None:
     """On a white photo nothing but jitter, noise and the grey holes can darken a pixel."""
     white = np.full((80, 80, 3), 255, np.uint8)
-    augment = make_augment("strong", 64, backend)
+    augment = make_augment("strong", 64)
     darkest = min(augment(white, np.random.default_rng([2, i])).min() for i in range(80))
     assert darkest > 40
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
-@pytest.mark.parametrize(("name", "backend"), EVERY)
-def test_what_is_no_photo_is_refused(bad: np.ndarray, name: str, backend: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_what_is_no_photo_is_refused(bad: np.ndarray, name: str, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="expected a uint8 image"):
-        make_augment(name, 32, backend)(bad, rng)
+        make_augment(name, 32)(bad, rng)
 
 
 def test_a_photo_of_one_pixel_passes(rng: np.random.Generator) -> None:
-    for name, backend in EVERY:
-        assert make_augment(name, 32, backend)(np.full((1, 1, 3), 9, np.uint8), rng).shape == (32, 32, 3)
+    for name in STRENGTHS:
+        assert make_augment(name, 32)(np.full((1, 1, 3), 9, np.uint8), rng).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("mediun", 64), "did you mean 'medium'"),
-        (("medium", 64, "torchvison"), "did you mean 'torchvision'"),
         (("medium", 0), "1 or more"),
     ],
 )

@@ -128,13 +128,12 @@ def test_after_ctrl_c_the_folder_is_named(tmp_path: Path, capsys: pytest.Capture
     assert "the same command continues" in said
 
 
-@pytest.mark.parametrize("backend", ["albumentations", "torchvision"])
-def test_show_augment_draws_a_photo(tmp_path: Path, data: CompetitionData, backend: str) -> None:
+def test_show_augment_draws_a_photo(tmp_path: Path, data: CompetitionData) -> None:
     from PIL import Image
 
     out = tmp_path / "sheet.png"
     photo = str(data.train[0].path)
-    command = ["show", "augment", photo, "--out", str(out), "--size", "48", "--draws", "3", "--backend", backend]
+    command = ["show", "augment", photo, "--out", str(out), "--size", "48", "--draws", "3"]
     assert CliRunner().invoke(cli.app, command, catch_exceptions=False).exit_code == 0
     assert Image.open(out).size == (90 + 4 * 54 + 6, 24 + 4 * 54)
 
