@@ -17,7 +17,6 @@ from competition.record.metrics import log_loss, softmax
 from competition.record.run_dir import RunDir
 from competition.training.backbones.create import load_weights
 from competition.training.engine.callbacks import KitCallback
-from competition.training.engine.processes import World
 from competition.training.engine.schedule import rate_factor
 from competition.training.finetune import fit_fold as session
 from competition.training.finetune.fit_fold import fit_fold, make_learner
@@ -46,7 +45,7 @@ def job_of(data, run, **changes):
 
 def learner_of(data, run, callbacks=(), **changes):
     job = job_of(data, run, **changes)
-    return make_learner(job, build_model(job), CPU, World(), list(callbacks))
+    return make_learner(job, build_model(job), CPU, callbacks=callbacks)
 
 
 class Spy(KitCallback):
@@ -70,7 +69,7 @@ def test_the_network_sees_photos_normalised_exactly_once(data, run, monkeypatch)
     monkeypatch.setattr(learn, "prepare", lambda images: loaded.append(images.clone()) or prepare(images))
     learn.plain_model.register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
     learn.run_epochs()
-    spec = learn.spec
+    spec = job_of(data, run).backbone.spec
     assert spec.mean != (0.0, 0.0, 0.0)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     for raw, given in zip(loaded, spy.seen, strict=True):
@@ -131,7 +130,7 @@ def test_accumulated_steps_equal_one_large_step(data, run, tmp_path):
     for number, (batch, accumulate) in enumerate([(8, 1), (2, 4), (3, 3)]):
         learn = learner_of(data, RunDir(tmp_path / str(number)), batch_size=batch, accumulate=accumulate, **plain)
         if batch == 3:  # nine photos in a step otherwise
-            learn.sampler.share = 8
+            learn.sampler.per_step = 8
         learn.run_epochs()
         models.append(torch.cat([p.detach().flatten() for p in learn.plain_model.parameters()]))
     torch.testing.assert_close(models[0], models[1], rtol=1e-3, atol=2e-5)
