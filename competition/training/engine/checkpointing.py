@@ -57,6 +57,7 @@ class Keeper:
         asked = self.interrupt.asked
         if not (asked if learn.together is None else learn.together.asked(asked)):
             return
+        learn.pool_losses()
         self.save(learn)
         state = learn.state
         say(
@@ -118,6 +119,8 @@ class Keeper:
         if learn.half and stored.facts["scaler"]:
             learn.half.kept.load_state_dict(stored.facts["scaler"])
         learn.state = FitState.from_facts(stored.facts["state"])
+        if not learn.is_main:  # the main process goes on counting for all
+            learn.state.loss_sum, learn.state.seen = 0.0, 0
         learn.sampler.chunk = learn.state.chunk
         set_rng_state(parts["rng"], stored.facts["rng"], learn.device)
         return True

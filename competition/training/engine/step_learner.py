@@ -231,10 +231,7 @@ class StepLearner(Learner):
         """Train, then validate every set of weights there is."""
         self._do_epoch_train()
         self.settle_losses()
-        if self.together is not None:
-            state = self.state
-            state.loss_sum, seen = self.together.sums(state.loss_sum, state.seen)
-            state.seen = round(seen)
+        self.pool_losses()
         self.train_seconds = self.clock.seconds
         if self.validates:
             for kind in self.kinds:
@@ -268,6 +265,12 @@ class StepLearner(Learner):
             rows, logits = self.together.gathered(rows, logits)
         labels, probabilities = self.dls.labels[rows], softmax(logits)
         return Score(log_loss(probabilities, labels), accuracy(probabilities, labels), probabilities, labels)
+
+    def pool_losses(self) -> None:
+        """Let the state count the photos of all processes; each counts its own as it goes."""
+        if self.together is not None:
+            self.state.loss_sum, seen = self.together.sums(self.state.loss_sum, self.state.seen)
+            self.state.seen = round(seen)
 
     def settle_losses(self) -> None:
         """Add the losses that still lie on the device to the state.

@@ -77,9 +77,10 @@ class StepSampler(Sampler[list[Place]]):
         self.chunk = min(chunk, self.per_step)
         self.steps = max(1, count // self.per_step)
         self.epoch = self.start = self.side = 0
-        if world > 1 and not all(self._parts()):
+        smallest = self.per_step // self.chunks_per_step
+        if smallest < world:
             raise UsageError(
-                f"{world} processes cannot share batches of {self.per_step // self.chunks_per_step} photos: "
+                f"{world} processes cannot share batches of {smallest} photos: "
                 "set a larger batch_size or start fewer processes"
             )
 
