@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast, gather_object, reduce
+from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list, gather_object, reduce
 from fastai.distributed import DistributedTrainer
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from competition.errors import UsageError
 from competition.training.engine.callbacks import KitCallback
+
+# The others wait while the main process audits photos and computes the features that a head starts from.
+PATIENCE = timedelta(hours=2)
 
 
 class Together(KitCallback, DistributedTrainer):
@@ -41,7 +46,12 @@ class Together(KitCallback, DistributedTrainer):
         try:
             # Precision is the kit's affair, whatever 'accelerate config' says; and so are the batch norms: fastai's
             # conversion would drop the activation of timm's.
-            super().__init__(sync_bn=False, cpu=device.type == "cpu", mixed_precision="no")
+            super().__init__(
+                sync_bn=False,
+                cpu=device.type == "cpu",
+                mixed_precision="no",
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            )
         except NotImplementedError as error:
             raise UsageError(" ".join(str(error).split())) from error
         atexit.register(PartialState().destroy_process_group)  # not earlier: the next fold goes through the same group
@@ -98,6 +108,19 @@ class Together(KitCallback, DistributedTrainer):
         if here:
             self.accelerator.set_trigger()
         return bool(self.accelerator.check_trigger())
+
+    def told(self, task: Any = None) -> Any:
+        """What the main process says; the others say nothing and wait for it.
+
+        Raises:
+            SystemExit: the main process has ended, and has said why.
+        """
+        told = [task]
+        try:
+            broadcast_object_list(told)
+        except RuntimeError as error:
+            raise SystemExit(1) from error
+        return told[0]
 
     def gathered(self, rows: Sequence[int], values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Put the processes' rows together.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from competition.console import console, duration, progress, say
 from competition.data.source.competition_data import CompetitionData, Photo
 from competition.errors import TrainingError, UsageError
 from competition.record.run_dir import RunDir
-from competition.system.processes import affordable
+from competition.system.processes import affordable, launched
 from competition.training.backbones.create import create_model, load_weights, save_weights
 from competition.training.backbones.devices import pick_device, pick_precision
 from competition.training.engine.callbacks import StepCaller
@@ -72,7 +71,7 @@ def join(device: torch.device) -> Together | None:
 
     Only the main one speaks from here on.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched()[1] == 1:
         return None
     from competition.training.engine.processes import Together
 
