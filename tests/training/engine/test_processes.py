@@ -173,7 +173,11 @@ def test_two_hosts_predict_what_one_process_does(tmp_path):
             with (tmp_path / f"{number}.txt").open("w") as log:
                 command = ["ip", "netns", "exec", host, *command]
                 started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
-        codes = [process.wait(300) for process in started]
+        try:
+            codes = [process.wait(300) for process in started]
+        finally:
+            for process in started:
+                process.terminate()  # its processes end with it
         said = [(tmp_path / f"{number}.txt").read_text() for number in range(2)]
         assert codes == [0, 0], said
         sent = subprocess.run(

@@ -310,13 +310,24 @@ def test_interpolated_weights_lie_on_the_way_and_the_best_are_kept(data, run):
     assert set(learn.scores) == set(learn.kinds)
 
 
-def test_a_run_keeps_whichever_weights_have_the_lowest_log_loss(data, run):
+def test_a_run_keeps_whichever_weights_have_the_lowest_calibrated_log_loss(data, run):
     result = fit_fold(data, small_fold(data), small_config(interpolate=(0.5,)), run, weights=None)
     rows = History(run / "fold0/history.csv").rows
-    found = {(row[f"log_loss_{kind}"], kind) for row in rows for kind in ("raw", "ema", "start-to-0.5")}
+    found = {(row[f"calibrated_log_loss_{kind}"], kind) for row in rows for kind in ("raw", "ema", "start-to-0.5")}
     stored = read_json(run / "fold0/result.json")
     assert stored["weights"] == min(found)[1]
     assert result.index == 0
+
+
+def test_log_loss_means_the_same_with_and_without_shares_of_the_way(data, run, tmp_path):
+    learn = learner_of(data, run, interpolate=(0.25,), epochs=1)
+    learn.run_epochs()
+    for score in learn.scores.values():
+        assert score.log_loss == log_loss(score.probabilities, score.labels)
+        assert score.criterion == score.calibrated_log_loss < score.log_loss
+    plain = learner_of(data, RunDir(tmp_path / "plain"), interpolate=(), epochs=1)
+    plain.run_epochs()
+    assert plain.scores["raw"].criterion == plain.scores["raw"].log_loss == learn.scores["raw"].log_loss
 
 
 class MemoryLimit(KitCallback):
