@@ -180,7 +180,7 @@ class TrainConfig(Config):
             ``image_size`` throughout, and validation is always at ``image_size``.
         epochs: epochs with ``unfreeze`` trainable.
         freeze_epochs: epochs before those in which the head alone trains.
-        batch_size: photos per forward pass and process.
+        batch_size: photos per forward pass; processes that train together share them.
         accumulate: forward passes per optimiser step.
         optimiser: ``adamw`` or ``sgd`` (Nesterov).
         lr: peak rate of the layers below the head (the deepest group; ``layer_decay`` lowers it towards the input).

@@ -25,14 +25,14 @@ class TrainBatches:
         config: batch size, seed, augmentation.
 
     Attributes:
-        share: images per step.
+        per_step: images per step; ``share`` is the same number, no other process has a part of it.
         chunk: images per forward pass; ``halve`` makes it smaller where memory is short.
         steps: steps of an epoch.
     """
 
     def __init__(self, part: Part, config: FitConfig) -> None:
         self.part, self.config = part, config
-        self.share = self.chunk = min(config.batch_size, len(part))
+        self.per_step = self.share = self.chunk = min(config.batch_size, len(part))
         self.steps = len(part) // self.share
         self.epoch = self.start = 0
 

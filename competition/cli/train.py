@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.options import AsJson, Data, Device, RunFolder, Settings, Weights
+from competition.system.processes import launched
 
 if TYPE_CHECKING:
     from competition.config import TrainConfig
@@ -40,7 +41,8 @@ def train(
     folder = run_dir or Path("runs") / recipe
     with how_to_continue(folder):
         result = cross_validate(load_data(data), config, folder, folds=folds, weights=weights, test=test)
-    _print_folds(result, as_json)
+    if launched()[0] == 0:
+        _print_folds(result, as_json)
 
 
 def sweep(

@@ -238,3 +238,9 @@ def note_signal(number: int) -> None:
 def interrupted_status() -> int:
     """Exit status after an interruption: 128 and the signal's number; 130 after Ctrl-C."""
     return 128 + (_ended_by[-1] if _ended_by else signal.SIGINT)
+
+
+def launched() -> tuple[int, int]:
+    """This process's number among those that ``torchrun`` or ``accelerate launch`` started, and how many those are."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return (int(os.environ.get("RANK", "0")), size) if size > 1 else (0, 1)

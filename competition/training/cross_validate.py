@@ -23,6 +23,7 @@ from competition.training.backbones.create import create_model
 from competition.training.backbones.devices import spread_devices
 from competition.training.backbones.find import find_backbones
 from competition.training.backbones.imagenet import imagenet_rows
+from competition.training.finetune.fit_folds import companions, follow
 from competition.training.memory_and_disk import require_folds, require_room_for_features, require_room_for_networks
 from competition.training.run.files import read_run, write_run
 from competition.training.run.prepare import Prepared, prepare
@@ -71,11 +72,18 @@ def cross_validate(
         ResumeError: ``run_dir`` holds another run.
     """
     run = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / (config.name or "run"))
+    together = companions(config)
+    if together is not None and together.rank > 0:
+        follow(together, config, run, weights=weights, test=test)  # type: ignore[arg-type]
+        return read_run(run)
     data = arranged(data, config)
     check_start(data, config, run, folds, weights)
     with run.claimed():
         prepared = open_run(data, config, run, weights)
-        return fit_run(prepared, config, run, folds=folds, weights=weights, test=test)
+        result = fit_run(prepared, config, run, folds=folds, weights=weights, test=test)
+    if together is not None:
+        together.told()
+    return result
 
 
 def open_run(data: CompetitionData, config: Config, run: RunDir, weights: Path | str | None) -> Prepared:
@@ -246,14 +254,16 @@ def _fit_each(
     from competition.training.finetune.fit_folds import fit_folds
 
     data, splits = prepared.usable, prepared.table.folds()
-    devices = spread_devices(config.device)
-    if len(devices) > 1 and len(chosen) > 1:
+    devices, together = spread_devices(config.device), companions(config)
+    if len(devices) > 1 and len(chosen) > 1 and together is None:
         say(f"- folds {', '.join(str(index) for index, _ in chosen)} over {', '.join(devices)}")
         folds, heads = [splits[index] for index, _ in chosen], [head for _, head in chosen]
         return fit_folds(data, folds, config, run, devices=devices, weights=weights, heads=heads, test=test)
     results = []
     for index, head in chosen:
         say(f"- fold {index}")
+        if together is not None:
+            together.told((data, splits[index], head))
         done = fit_fold(data, splits[index], config, run, weights=weights, head=head, test=test)
         say(f"  fold {index}: log loss {done.log_loss:.4f}, accuracy {done.accuracy:.4f} (before the temperature)")
         results.append(done)

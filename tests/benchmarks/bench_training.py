@@ -37,7 +37,6 @@ from competition.record.history import History
 from competition.record.metrics import accuracy, log_loss, softmax
 from competition.record.run_dir import RunDir
 from competition.training.backbones.devices import pick_precision
-from competition.training.engine.processes import World
 from competition.training.finetune.fit_fold import fit_fold, make_learner
 from competition.training.finetune.fold_job import build_model, check_job
 from competition.training.finetune.fold_learner import FoldLearner
@@ -111,7 +110,7 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
     fresh = dataclasses.replace(config, head_from="fresh", head_lr=2e-3)
     job = check_job(one.prepared.usable, one.fold, fresh, RunDir(folder), weights, None)
     device = torch.device(config.device)
-    learn = make_learner(job, build_model(job), device, World())  # only for its loader: it changes its model
+    learn = make_learner(job, build_model(job), device)  # only for its loader: it changes its model
     model = build_model(job).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader, dtype = learn.dls.train, pick_precision(config.precision, device)
     step = bare_step(model, learn, dtype)
@@ -139,9 +138,9 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
 def bare_step(model: nn.Module, learn: FoldLearner, dtype: torch.dtype) -> Any:
     """One step as anybody would write it: normalise, forward, loss, backward, clip, AdamW."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.02)
-    device = learn.device
-    mean = torch.tensor(learn.spec.mean, device=device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(learn.spec.std, device=device).view(1, 3, 1, 1) * 255
+    device, spec = learn.device, learn.prepare.spec
+    mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1) * 255
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
@@ -210,7 +209,7 @@ def test_the_kits_step_costs_at_most_a_twentieth_more_than_a_bare_one(tmp_path, 
     config = small_config(backbone="tf_efficientnetv2_b0", image_size=128, batch_size=16, ema_decay=ema, drop_rate=0.0,
                           drop_path_rate=0.0, channels_last=True)  # fmt: skip
     job = check_job(data, small_fold(data), config, RunDir(tmp_path / "run"), None, None)
-    learn = make_learner(job, build_model(job), CPU, World())
+    learn = make_learner(job, build_model(job), CPU)
     learn.plain_model.train()
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 255, (16, 128, 128, 3)).astype(np.uint8)

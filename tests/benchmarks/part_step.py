@@ -11,7 +11,6 @@ import torch
 from competition.data.source.layout import load_data
 from competition.record.run_dir import RunDir
 from competition.training.backbones.find import find_backbones
-from competition.training.engine.processes import World
 from competition.training.finetune.fit_fold import make_learner
 from competition.training.finetune.fold_job import build_model, check_job
 from competition.training.sweep.one_fold import open_fold
@@ -67,7 +66,7 @@ def _single_steps(setup: Setup, weights: Path, folder: Path) -> dict[str, float]
     data = side_by_side.few(load_data(setup.data), BREEDS, setup.count(PHOTOS, 5))
     one = open_fold(data, config, RunDir(folder / "steps"), 0, weights)
     job = check_job(one.prepared.usable, one.fold, config, RunDir(folder / "steps"), weights, one.head)
-    learn = make_learner(job, build_model(job), torch.device("cpu"), World())
+    learn = make_learner(job, build_model(job), torch.device("cpu"))
     learn.plain_model.train()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (BATCH, config.image_size, config.image_size, 3)).astype(np.uint8)

@@ -16,7 +16,7 @@ PAGES = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 OWN = ("dogbreed", "baselines")
-PROGRAMS = (*OWN, "make", "pip", "pytest", "python", "bash", "tensorboard", "torchrun", "pre-commit")
+PROGRAMS = (*OWN, "make", "pip", "pytest", "python", "bash", "tensorboard", "torchrun", "accelerate", "pre-commit")
 # What a command may say that it needs, so that no test runs it.
 NEEDS = ("Kaggle", "a GPU", "real data", "time", "the internet", "a checkout")
 

@@ -27,9 +27,8 @@ from competition.training.engine.callbacks import KitCallback, StepCaller
 from competition.training.engine.checkpoint import CheckpointStore
 from competition.training.engine.checkpointing import Keeper
 from competition.training.engine.epoch_records import Bookkeeper, Progress, open_history
-from competition.training.engine.fit_state import Best
+from competition.training.engine.fit_state import Best, Score
 from competition.training.engine.memory import fit_in_memory
-from competition.training.engine.step_learner import Score
 from competition.training.photos.normalise import Normalise
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from baselines.specs.googlenet import AUX_LOSS_WEIGHT
 from competition.training.backbones.devices import pick_precision
 from competition.training.backbones.find import InputSpec
 from competition.training.engine.callbacks import ClipGradient, KitCallback
-from competition.training.engine.processes import World
-from competition.training.engine.step_learner import Loaders, Preparation, StepLearner
+from competition.training.engine.feeding import Loaders, Preparation
+from competition.training.engine.step_learner import StepLearner
 from competition.training.finetune.mixing import FoldLoss
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -47,23 +47,24 @@ class NetLearner(StepLearner):
     ) -> None:
         batches = TrainBatches(data.train, config)
         penalty = [Penalty(kernels(model), config.l1, config.l2)] if config.l1 or config.l2 else []
+        clip = [ClipGradient(config.clip_grad)] if config.clip_grad else []
         own = [Auxiliary(), Right()]
-        super().__init__(
-            model,
-            Loaders(_Tensors(batches), _InOrder(data.valid, config.batch_size), device),
+        loaders = Loaders(
+            _Tensors(batches),
+            _InOrder(data.valid, config.batch_size),
             batches,
             data.valid.labels,
             np.arange(len(data.valid)),
-            prepare=Preparation(spec_of(data.mean, data.std), device, channels_last(precision)),
+            Preparation(spec_of(data.mean, data.std), device, channels_last(precision)),
+        )
+        super().__init__(
+            model,
+            loaders,
             loss=FoldLoss(config.smoothing),
             optimiser=make_optimiser(model, config),
             total_epochs=config.epochs,
-            device=device,
             precision=precision,
-            clip=ClipGradient(config.clip_grad) if config.clip_grad else None,
-            averaging=None,
-            world=World(),
-            callbacks=[*own, *penalty, Rates(config), *callbacks],
+            callbacks=[*own, *clip, *penalty, Rates(config), *callbacks],
         )
         self.config = config
         self.valid_losses: list[float] = []

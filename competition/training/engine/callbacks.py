@@ -7,7 +7,7 @@ Within a batch fastai calls ``before_batch``, ``after_pred``, ``after_loss``, ``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from fastai.callback.core import Callback as FastaiCallback
 from fastai.callback.core import _inner_loop as _BATCH_EVENTS  # noqa: N812 - a constant
 from fastai.callback.fp16 import AMPMode, MixedPrecision
+from fastai.learner import AvgSmoothLoss, Recorder
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -121,7 +122,7 @@ class Position(KitCallback):
         self.pending = []
         state.step += 1
         state.total_steps += 1
-        if self.learn.device.type == "cpu" or state.total_steps % 20 == 0 or state.step == self.learn.sampler.steps:
+        if self.learn.waits:
             self.learn.settle_losses()
 
 
@@ -151,3 +152,40 @@ class StepCaller(KitCallback):
         """Call it."""
         if not self.learn.training or self.learn.last_chunk:
             self.function(self.learn)
+
+
+class SilentRecorder(Recorder):
+    """fastai's, as its trackers and loggers need it: prints nothing, and hears of the trained weights' validation only.
+
+    An epoch validates averaged weights too; a second ``valid_loss`` in a row would shift every column after it.
+    Processes that train together hear the same figures, so that a callback that watches one decides alike in each.
+    """
+
+    name = "recorder"
+
+    def before_fit(self) -> None:
+        """Fastai's, and the folder that ``CSVLogger`` expects."""
+        super().before_fit()
+        self.learn.path.mkdir(parents=True, exist_ok=True)
+
+    def after_train(self) -> None:
+        """Fastai's, over all processes."""
+        self._pool(self._train_mets)
+        super().after_train()
+
+    def after_validate(self) -> None:
+        """Fastai's, once an epoch and over all processes."""
+        if self.learn.validated == "raw":
+            self._pool(self._valid_mets)
+            super().after_validate()
+
+    def _pool(self, figures: Iterable[Any]) -> None:
+        together = self.learn.together
+        if together is None:
+            return
+        for figure in figures:
+            if isinstance(figure, AvgSmoothLoss):
+                (total,) = together.sums(float(figure.val))
+                figure.val = torch.tensor(total / together.size)
+            else:
+                figure.total, figure.count = together.sums(float(figure.total), figure.count)

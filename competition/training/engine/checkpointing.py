@@ -42,16 +42,29 @@ class Keeper:
         Raises:
             KeyboardInterrupt: after Ctrl-C, once the state is on the disk.
         """
-        if self.interrupt.asked:
-            self.save(learn)
-            state = learn.state
-            say(
-                f"stopped in epoch {min(state.epoch + 1, learn.total_epochs)} of {learn.total_epochs} after step "
-                f"{state.step} of {learn.sampler.steps}; saved, the same command goes on from there"
-            )
-            raise KeyboardInterrupt
+        # Processes that train together meet at steps only: they may validate unlike numbers of batches.
+        if learn.together is None or (learn.training and learn.waits):
+            self.stop_if_asked(learn)
         if learn.training and time.monotonic() - self._last >= self.every:
             self.save(learn)
+
+    def stop_if_asked(self, learn: StepLearner) -> None:
+        """Save and stop when the user asked any of the processes for it.
+
+        Raises:
+            KeyboardInterrupt: the state is on the disk.
+        """
+        asked = self.interrupt.asked
+        if not (asked if learn.together is None else learn.together.asked(asked)):
+            return
+        learn.pool_losses()
+        self.save(learn)
+        state = learn.state
+        say(
+            f"stopped in epoch {min(state.epoch + 1, learn.total_epochs)} of {learn.total_epochs} after step "
+            f"{state.step} of {learn.sampler.steps}; saved, the same command goes on from there"
+        )
+        raise KeyboardInterrupt
 
     def save(self, learn: StepLearner) -> None:
         """Write a checkpoint of everything, after making sure that the losses so far are numbers.
@@ -62,7 +75,7 @@ class Keeper:
         """
         learn.settle_losses()
         self.count_seconds(learn.state)
-        if learn.world.main:
+        if learn.is_main:
             best = learn.state.best
             files = {"best": best.file} if best else {}
             name = f"step-{learn.state.total_steps:07d}-{secrets.token_hex(3)}"
@@ -106,6 +119,8 @@ class Keeper:
         if learn.half and stored.facts["scaler"]:
             learn.half.kept.load_state_dict(stored.facts["scaler"])
         learn.state = FitState.from_facts(stored.facts["state"])
+        if not learn.is_main:  # the main process goes on counting for all
+            learn.state.loss_sum, learn.state.seen = 0.0, 0
         learn.sampler.chunk = learn.state.chunk
         set_rng_state(parts["rng"], stored.facts["rng"], learn.device)
         return True
@@ -115,8 +130,8 @@ class Keeper:
         score, state = learn.scores[kind], learn.state
         name = f"best-{state.epoch + 1:03d}-{kind}-{secrets.token_hex(3)}"
         weights = learn.candidate(kind).state_dict()
-        file = self.store.write_file(name, weights) if learn.world.main else f"{name}.safetensors"
-        state.best = Best(score.log_loss, score.accuracy, kind, state.epoch + 1, file)
+        file = self.store.write_file(name, weights) if learn.is_main else f"{name}.safetensors"
+        state.best = Best(score.criterion, score.log_loss, score.accuracy, kind, state.epoch + 1, file)
 
     def count_seconds(self, state: FitState) -> None:
         """Add the time since the last count to the state."""

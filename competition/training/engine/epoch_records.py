@@ -10,9 +10,8 @@ from competition.console import Ticker, duration, say
 from competition.record.history import History
 from competition.training.engine.callbacks import KitCallback
 from competition.training.engine.checkpointing import Keeper
-from competition.training.engine.fit_state import Best
+from competition.training.engine.fit_state import Best, Score
 from competition.training.engine.schedule import rate_factor
-from competition.training.engine.step_learner import Score
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -53,7 +52,7 @@ class Bookkeeper:
         from fastai.callback.core import CancelFitException
 
         state = learn.state
-        kind = min(learn.scores, key=lambda name: learn.scores[name].log_loss)
+        kind = min(learn.scores, key=lambda name: learn.scores[name].criterion)
         if state.best is None or self._is_better(learn.scores[kind], state.best):
             self.keeper.keep_best(learn, kind)
             state.stale = 0
@@ -63,11 +62,12 @@ class Bookkeeper:
         state.begin_epoch()
         if learn.config.patience and state.stale >= learn.config.patience and state.epoch < learn.total_epochs:
             state.stopped = f"no better epoch for {state.stale} epochs"
-        if learn.world.main:
+        if learn.is_main:
             self.history.truncate(state.epoch - 1)
             self.history.append(**row)
             self._show(learn, row)
         self.keeper.save(learn)
+        self.keeper.stop_if_asked(learn)
         for hook in self.hooks:
             hook(row)
         if state.stopped:
@@ -76,7 +76,7 @@ class Bookkeeper:
 
     def _is_better(self, score: Score, best: Best) -> bool:
         """Whether the epoch that was just validated beats the best one."""
-        return score.log_loss < best.log_loss
+        return score.criterion < best.criterion
 
     def _row(self, learn: Any, kind: str) -> dict[str, Any]:
         state, clock = learn.state, learn.clock
@@ -90,11 +90,13 @@ class Bookkeeper:
         }
         for name, score in learn.scores.items():
             row |= {f"log_loss_{name}": score.log_loss, f"accuracy_{name}": score.accuracy}
+            if score.calibrated_log_loss is not None:
+                row[f"calibrated_log_loss_{name}"] = score.calibrated_log_loss
         return row | {
             "better": kind,
             **_rates(learn),
             "gradient_norm": state.gradient_norm,
-            "images_per_second": clock.photos * learn.world.size / max(learn.train_seconds, 1e-9),
+            "images_per_second": clock.photos * learn.scale / max(learn.train_seconds, 1e-9),
             "waiting": clock.waiting / max(learn.train_seconds, 1e-9),
             "seconds": clock.seconds,
         }
@@ -139,14 +141,14 @@ class Progress(KitCallback):
     def after_batch(self) -> None:
         """Count the photos of the chunk; at step borders, tell."""
         learn = self.learn
-        self.ticker.advance(len(learn.xb[0]) * learn.world.size)
+        self.ticker.advance(round(len(learn.xb[0]) * learn.scale))
         if not learn.last_chunk:
             return
-        if not self.told and learn.world.main and learn.clock.seconds > 15:
+        if not self.told and learn.is_main and learn.clock.seconds > 15:
             self.told = True
             left = (learn.total_epochs - learn.state.epoch) * learn.sampler.steps - learn.state.step
-            rate = learn.clock.photos * learn.world.size / learn.clock.seconds
-            photos = left * learn.sampler.share * learn.world.size
+            rate = learn.clock.photos * learn.scale / learn.clock.seconds
+            photos = left * learn.sampler.per_step
             say(f"{rate:.0f} photos/s: about {duration(photos / rate)} of training left, validation not counted")
         if self.writer is not None and learn.state.total_steps % self.every == 1:
             self._write(self.writer)
@@ -159,7 +161,7 @@ class Progress(KitCallback):
         row = {
             "train_loss": float(learn.loss.detach()),
             "gradient_norm": learn.state.gradient_norm,
-            "images_per_second": learn.clock.photos * learn.world.size / max(learn.clock.seconds, 1e-9),
+            "images_per_second": learn.clock.photos * learn.scale / max(learn.clock.seconds, 1e-9),
             "waiting": learn.clock.waiting / max(learn.clock.seconds, 1e-9),
         }
         rates = {f"rate_{group['name']}": group["lr"] for group in learn.optimiser.param_groups if decays(group)}

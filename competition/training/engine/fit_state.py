@@ -1,4 +1,4 @@
-"""Where a training stands: all that must survive a kill, apart from the tensors of model and optimiser."""
+"""Where a training stands: scores, and all that must survive a kill, apart from the tensors of model and optimiser."""
 
 from __future__ import annotations
 
@@ -7,14 +7,37 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Score:
+    """A validation pass: log loss in nats, accuracy in [0, 1], probabilities float64 (n, c), labels int64 (n,).
+
+    ``calibrated_log_loss`` is that of the probabilities after the temperature that suits them best; None where no sets
+    of weights are compared that differ in how sure they are.
+    """
+
+    log_loss: float
+    accuracy: float
+    probabilities: np.ndarray
+    labels: np.ndarray
+    calibrated_log_loss: float | None = None
+
+    @property
+    def criterion(self) -> float:
+        """What decides between sets of weights, and between epochs: the lower, the better."""
+        return self.log_loss if self.calibrated_log_loss is None else self.calibrated_log_loss
+
 
 @dataclass
 class Best:
-    """The best weights so far, by validation log loss.
+    """The best weights so far, by the ``criterion`` of their score.
 
     ``kind`` is ``raw`` or ``ema``; ``file`` the weights' name among the checkpoints; ``epoch`` counts from 1.
     """
 
+    criterion: float = math.inf
     log_loss: float = math.inf
     accuracy: float = 0.0
     kind: str = ""

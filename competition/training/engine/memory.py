@@ -39,7 +39,7 @@ def fit_in_memory(learn: StepLearner, ticker: Ticker, name: str, checkpoints: Pa
             if not _out_of_memory(error):
                 raise
             _shrink(learn, error)
-            done = learn.state.total_steps * learn.sampler.share
+            done = learn.state.total_steps * learn.sampler.per_step
             ticker.start_at(done)
 
 
@@ -67,8 +67,12 @@ def _shrink(learn: StepLearner, error: RuntimeError) -> None:
     for parameter in learn.plain_model.parameters():
         parameter.grad = None
     old = learn.sampler.chunk
-    if learn.world.size > 1:
-        raise TrainingError(f"out of memory with batches of {old}: set batch_size={max(1, old // 2)}") from error
+    if learn.together is not None:
+        half, passes = max(1, old // 2), 2 * learn.sampler.chunks_per_step
+        raise TrainingError(
+            f"out of memory with batches of {old} shared by {learn.together.size} processes: "
+            f"set batch_size={half} and accumulate={passes}"
+        ) from error
     if not learn.sampler.halve():
         raise TrainingError("out of memory with a single photo: set a smaller image_size or backbone") from error
     learn.state.chunk = learn.sampler.chunk

@@ -1,98 +1,139 @@
-"""One fold over several processes (torchrun), and folds spread over several devices.
+"""One fold over several processes: ``torchrun`` or ``accelerate launch`` starts them, Accelerate joins them.
 
-fastai's own ``DistributedTrainer`` needs Hugging Face Accelerate and moves its indices through CUDA, so it cannot run
-on CPUs; here torch's ``DistributedDataParallel`` hangs on fastai's training events, and the kit's sampler gives each
-process its own stretch of every step.
+Hugging Face Accelerate is what fastai's own ``DistributedTrainer`` goes through, and that trainer wraps the model here.
+Only its loaders are left out: they move indices through CUDA, and they fill the last batch up with photos seen twice.
+The kit's sampler gives each process its part of every batch instead.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import atexit
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
+from accelerate import PartialState
+from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list, gather_object, reduce
+from fastai.distributed import DistributedTrainer
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-if TYPE_CHECKING:
-    pass
+from competition.errors import UsageError
+from competition.training.engine.callbacks import KitCallback
+
+# The others wait while the main process audits photos and computes the features that a head starts from.
+PATIENCE = timedelta(hours=2)
 
 
-@dataclass(frozen=True)
-class World:
-    """This process among those that train one fold together."""
+class Together(KitCallback, DistributedTrainer):
+    """fastai's trainer of several processes, for the training part of an epoch; validation sees the plain model.
 
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def main(self) -> bool:
-        """Whether this process writes the files and speaks."""
-        return self.rank == 0
-
-
-def current_world() -> World:
-    """The process group, if there is one."""
-    if dist.is_available() and dist.is_initialized():
-        return World(dist.get_rank(), dist.get_world_size())
-    return World()
-
-
-@contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """Join the process group that torchrun describes (RANK, WORLD_SIZE); a single process needs none."""
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1 or current_world().size > 1
-    if alone:
-        yield current_world()
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield current_world()
-    finally:
-        dist.destroy_process_group()
-
-
-def local_device(device: torch.device) -> torch.device:
-    """Under torchrun each process takes the GPU of its local rank."""
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    return device
-
-
-def share_model(model: nn.Module, device: torch.device) -> nn.Module:
-    """Wrap a model so that gradients are averaged over the processes at each backward pass."""
-    devices = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
-
-
-def copy_from_main(model: nn.Module) -> None:
-    """Give every process the main one's weights and statistics (each saw other photos in its batch norms)."""
-    for tensor in model.state_dict().values():
-        dist.broadcast(tensor, src=0)
-
-
-def gathered(local: np.ndarray, rows: Sequence[int], total: int, axis: int = 0) -> np.ndarray:
-    """Put the processes' rows together.
+    The update of a step is the one that a single process makes of the same photos. Each photo's gradient counts the
+    same, however unevenly a batch is shared.
 
     Args:
-        local: this process's rows along ``axis``.
-        rows: where they belong among all.
-        total: number of all rows.
-        axis: the axis of rows.
+        device: the kind of device to train on; on GPUs every process takes its own.
 
-    Returns:
-        The whole array, the same in every process.
+    Raises:
+        UsageError: these GPUs cannot talk to one another as they are set up.
     """
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, (np.asarray(rows), local))
-    shape = list(local.shape)
-    shape[axis] = total
-    whole = np.empty(shape, local.dtype)
-    for places, part in parts:
-        whole[(slice(None),) * axis + (places,)] = part
-    return whole
+
+    order, run_valid = -8, False
+
+    def __init__(self, device: torch.device) -> None:
+        try:
+            # Precision is the kit's affair, whatever 'accelerate config' says; and so are the batch norms: fastai's
+            # conversion would drop the activation of timm's.
+            super().__init__(
+                sync_bn=False,
+                cpu=device.type == "cpu",
+                mixed_precision="no",
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            )
+        except NotImplementedError as error:
+            raise UsageError(" ".join(str(error).split())) from error
+        atexit.register(PartialState().destroy_process_group)  # not earlier: the next fold goes through the same group
+        self.device: torch.device = self.accelerator.device
+        self.rank, self.size = int(self.accelerator.process_index), int(self.accelerator.num_processes)
+
+    def before_fit(self) -> None:
+        """Nothing yet: what receives gradients is decided epoch by epoch."""
+
+    def before_train(self) -> None:
+        """Average gradients over the processes from here."""
+        super().before_fit()
+
+    def after_loss(self) -> None:
+        """Accelerate averages over the processes; a photo of a small share must not count more for that."""
+        sampler = self.learn.sampler
+        self.learn.loss_grad = self.learn.loss_grad * (self.size * sampler.share / sampler.per_step)
+
+    def after_train(self) -> None:
+        """Back to the plain model, with one set of statistics."""
+        super().after_fit()
+        self.copy_from_main(self.learn.plain_model)
+        if self.learn.averaging is not None:
+            self.copy_from_main(self.learn.averaging.ema.module)
+
+    def before_validate(self) -> None:
+        """Nothing: every process validates its part of the photos with the plain model."""
+
+    def after_fit(self) -> None:
+        """Nothing: each epoch puts the plain model back."""
+
+    def _wrap_dl(self, dl: object) -> object:
+        return dl
+
+    def synced(self, model: nn.Module) -> nn.Module:
+        """The model with batch norms that see the whole batch. On CPUs, where torch has none, it is as it was."""
+        if self.device.type == "cpu":
+            return model
+        converted: nn.Module = convert_sync_batchnorm(model)
+        return converted
+
+    def copy_from_main(self, model: nn.Module) -> None:
+        """Give every process the main one's weights and statistics (on CPUs each saw its own photos in batch norms)."""
+        broadcast(list(model.state_dict().values()))
+
+    def sums(self, *numbers: float) -> list[float]:
+        """Each number summed over the processes."""
+        # GPUs of Apple have no float64, but no process group either.
+        total = reduce(torch.tensor(numbers, dtype=torch.float64, device=self.device), reduction="sum")
+        return [float(number) for number in total]
+
+    def asked(self, here: bool) -> bool:
+        """Whether any process was asked; all must come to this question at the same step."""
+        if here:
+            self.accelerator.set_trigger()
+        return bool(self.accelerator.check_trigger())
+
+    def told(self, task: Any = None) -> Any:
+        """What the main process says; the others say nothing and wait for it.
+
+        Raises:
+            SystemExit: the main process has ended, and has said why.
+        """
+        told = [task]
+        try:
+            broadcast_object_list(told)
+        except RuntimeError as error:
+            raise SystemExit(1) from error
+        return told[0]
+
+    def gathered(self, rows: Sequence[int], values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Put the processes' rows together.
+
+        Args:
+            rows: numbers of this process's rows among all.
+            values: these rows along ``axis``.
+            axis: the axis of rows.
+
+        Returns:
+            Numbers int64 in rising order, and their values, the same in every process.
+        """
+        parts = gather_object([(np.asarray(rows, np.int64), values)])
+        numbers = np.concatenate([part[0] for part in parts])
+        order = np.argsort(numbers)
+        return numbers[order], np.take(np.concatenate([part[1] for part in parts], axis), order, axis)

@@ -6,24 +6,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from fastai.callback.core import CancelEpochException, TrainEvalCallback
 from fastai.callback.training import GradientAccumulation
-from fastai.data.core import DataLoaders
 from fastai.imports import noop
-from fastai.learner import Learner, Recorder
+from fastai.learner import Learner
 from fastai.metrics import accuracy as fastai_accuracy
 from fastai.optimizer import OptimWrapper, set_item_pg
+from fastai.torch_core import to_detach
 from torch import nn
 
 from competition.errors import TrainingError
 from competition.record.metrics import accuracy, log_loss, softmax
-from competition.training.backbones.find import InputSpec
 from competition.training.engine.callbacks import (
     Averaging,
     ClipGradient,
@@ -31,62 +30,15 @@ from competition.training.engine.callbacks import (
     KitCallback,
     Position,
     Precision,
+    SilentRecorder,
 )
-from competition.training.engine.fit_state import FitState
+from competition.training.engine.feeding import Loaders
+from competition.training.engine.fit_state import FitState, Score
 from competition.training.engine.half_precision import spare_slow_convolutions
-from competition.training.engine.processes import World, copy_from_main, gathered, share_model
 from competition.training.photos.loader import Batch
-from competition.training.photos.normalise import Normalise
 
-
-class Steps(Protocol):
-    """What decides the batches of an epoch: ``loader.StepSampler`` for photos, ``baselines``' batches in memory."""
-
-    share: int
-    chunk: int
-    steps: int
-
-    @property
-    def chunks_per_step(self) -> int:
-        """Forward passes per step."""
-        ...
-
-    def go_to(self, epoch: int, step: int, side: int) -> None:
-        """Choose what the next iteration yields."""
-        ...
-
-    def halve(self) -> bool:
-        """Halve the chunk; False when it is a single image already."""
-        ...
-
-
-class Loaders(DataLoaders):
-    """fastai's pair of loaders, holding any iterables of batches; nothing is transformed, so nothing normalised."""
-
-    def __init__(self, train: Iterable[Batch], valid: Iterable[Batch], device: torch.device) -> None:
-        super().__init__(train, valid)
-        self._device = device
-
-    def close(self) -> None:
-        """End the processes that read ahead; the next pass starts new ones.
-
-        Left to the interpreter's end, torch 2.11 waits five seconds for each process that feeds pinned memory.
-        """
-        for loader in self.loaders:
-            iterator = getattr(loader, "_iterator", None)
-            if iterator is not None:
-                loader._iterator = None
-                iterator._shutdown_workers()  # what its __del__ calls, which an error's traceback would put off
-
-
-@dataclass(frozen=True)
-class Score:
-    """A validation pass: log loss in nats, accuracy in [0, 1], probabilities float64 (n, c), labels int64 (n,)."""
-
-    log_loss: float
-    accuracy: float
-    probabilities: np.ndarray
-    labels: np.ndarray
+if TYPE_CHECKING:
+    from competition.training.engine.processes import Together
 
 
 @dataclass
@@ -101,50 +53,6 @@ class Clock:
     def seconds(self) -> float:
         """Since the start."""
         return time.monotonic() - self.start
-
-
-class SharedModel(KitCallback):
-    """Wraps the model for the training part of an epoch; validation sees the plain one, the same in every process."""
-
-    order = -8
-
-    def before_train(self) -> None:
-        """Average gradients from here; what receives gradients is decided by now."""
-        self.learn.model = share_model(self.learn.plain_model, self.learn.device)
-
-    def after_train(self) -> None:
-        """Back to the plain model, with one set of statistics."""
-        self.learn.model = self.learn.plain_model
-        copy_from_main(self.learn.plain_model)
-        if self.learn.averaging is not None:
-            copy_from_main(self.learn.averaging.ema.module)
-
-
-class Preparation:
-    """uint8 (n, h, w, 3) to normalised float (n, 3, h, w) on the device: the one place that normalises a batch.
-
-    A permuted view of NHWC bytes is channels-last already; the other layout is made here.
-
-    Args:
-        spec: input statistics.
-        device: where to compute.
-        channels_last: layout of the floats.
-    """
-
-    def __init__(self, spec: InputSpec, device: torch.device, channels_last: bool) -> None:
-        self.device, self.normalise = device, Normalise(spec).to(device)
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Move and normalise."""
-        on_device = images.to(self.device, non_blocking=True)
-        floats: torch.Tensor = self.normalise(on_device).contiguous(memory_format=self.layout)
-        return floats
-
-    def undone(self, floats: torch.Tensor) -> np.ndarray:
-        """The bytes again, uint8 (n, h, w, 3)."""
-        pixels = floats.detach().float() * self.normalise.std + self.normalise.mean
-        return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 class Hypers(dict[str, Any]):
@@ -177,68 +85,36 @@ class LiveOptimiser(OptimWrapper):
         return [Hypers(values, putting(group)) for values, group in zip(copies, self.opt.param_groups, strict=True)]
 
 
-class SilentRecorder(Recorder):
-    """fastai's, as its trackers and loggers need it: prints nothing, and hears of the trained weights' validation only.
-
-    An epoch validates averaged weights too; a second ``valid_loss`` in a row would shift every column after it.
-    """
-
-    name = "recorder"
-
-    def before_fit(self) -> None:
-        """Fastai's, and the folder that ``CSVLogger`` expects."""
-        super().before_fit()
-        self.learn.path.mkdir(parents=True, exist_ok=True)
-
-    def after_validate(self) -> None:
-        """Fastai's, once an epoch."""
-        if self.learn.validated == "raw":
-            super().after_validate()
-
-
 class StepLearner(Learner):
     """fastai's ``Learner`` for training that can stop and go on at any step.
 
-    Replaced are: ``_set_device`` (floats on the device before any callback sees the batch), ``_do_fit`` and
-    ``all_batches`` (begin at the state's epoch and step), ``_do_epoch`` (validates several sets of weights), and
-    ``__call__`` (speed only). Callbacks of fastai work as they do there.
+    Six of its methods are replaced: ``_set_device`` (floats on the device before any callback sees the batch),
+    ``_do_fit`` and ``all_batches`` (begin at the state's epoch and step), ``_do_epoch`` (validates several sets of
+    weights), ``to_detach`` (processes meet once an epoch, not at every batch), and ``__call__`` (speed only).
+    Callbacks of fastai work as they do there.
 
     Args:
         model: the plain model on its device.
-        loaders: training and validation.
-        sampler: of the training loader.
-        labels: int64 (n_valid,), of all validation images in order.
-        rows: which of them this process validates.
-        prepare: from a loader's images to the network's input.
+        loaders: training and validation; they say which device computes.
         loss: of outputs and labels.
         optimiser: with its groups; their rates are the peaks.
         total_epochs: epochs in all.
-        device: where to compute.
         precision: float32 or a half precision.
-        clip: measures (and clips) the gradient's norm; None leaves both out.
-        averaging: of the weights, or None.
-        world: the processes that train together.
-        callbacks: further fastai callbacks.
+        together: the processes that train together; None where this one is alone.
+        callbacks: further callbacks, fastai's or the kit's.
     """
 
     def __init__(
         self,
         model: nn.Module,
         loaders: Loaders,
-        sampler: Steps,
-        labels: np.ndarray,
-        rows: np.ndarray,
         *,
-        prepare: Preparation,
         loss: nn.Module,
         optimiser: torch.optim.Optimizer,
         total_epochs: int,
-        device: torch.device,
         precision: torch.dtype,
-        clip: ClipGradient | None,
-        averaging: Averaging | None,
-        world: World,
-        callbacks: Sequence[Any],
+        together: Together | None = None,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         self.peaks = [float(group["lr"]) for group in optimiser.param_groups]
         self.optimiser = optimiser
@@ -255,22 +131,23 @@ class StepLearner(Learner):
             metrics=[fastai_accuracy],
         )
         self.logger, self.create_mbar = noop, False
-        self.plain_model, self.sampler, self.total_epochs, self.prepare = model, sampler, total_epochs, prepare
-        self.device, self.world, self.labels, self.rows = device, world, labels, rows
-        self.state, self.clock = FitState(chunk=sampler.chunk), Clock()
+        self.plain_model, self.sampler, self.total_epochs = model, loaders.sampler, total_epochs
+        self.prepare, self.device, self.together = loaders.prepare, loaders.prepare.device, together
+        self.state, self.clock = FitState(chunk=self.sampler.chunk), Clock()
         self.unsettled: list[tuple[torch.Tensor, int]] = []
         self.scores: dict[str, Score] = {}
         self.validates, self.validated = True, ""
         self.on_epoch: Callable[[Any], None] = lambda _: None
-        self.averaging, self.clip, self.collect = averaging, clip, Collect()
-        self.half = Precision(device, precision) if precision != torch.float32 else None
-        if device.type == "cpu" and precision == torch.bfloat16:
+        self.averaging: Averaging | None = _first(callbacks, Averaging)
+        self.clip: ClipGradient | None = _first(callbacks, ClipGradient)
+        self.collect = Collect()
+        self.half = Precision(self.device, precision) if precision != torch.float32 else None
+        if self.device.type == "cpu" and precision == torch.bfloat16:
             spare_slow_convolutions(model)
-        own = [TrainEvalCallback(), clip, Position(), self.collect, self.half, averaging]
-        shared = [SharedModel()] if world.size > 1 else []
         # Only a stranger asks for the recorder, which waits for the device at every step.
-        recorder = [] if all(isinstance(callback, KitCallback) for callback in callbacks) else [SilentRecorder()]
-        self.add_cbs([*(callback for callback in own if callback is not None), *shared, *recorder, *callbacks])
+        recorder = None if all(isinstance(callback, KitCallback) for callback in callbacks) else SilentRecorder()
+        own = [TrainEvalCallback(), Position(), self.collect, self.half, together, recorder]
+        self.add_cbs([*(callback for callback in own if callback is not None), *callbacks])
         self.create_opt()
 
     def __call__(self, event_name: str) -> None:
@@ -287,6 +164,22 @@ class StepLearner(Learner):
     def last_chunk(self) -> bool:
         """Whether the batch at hand completes a step."""
         return (self.iter + 1) % self.sampler.chunks_per_step == 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files and speaks."""
+        return self.together is None or self.together.rank == 0
+
+    @property
+    def scale(self) -> float:
+        """Photos of all processes for each one that this process trains on."""
+        return self.sampler.per_step / self.sampler.share
+
+    @property
+    def waits(self) -> bool:
+        """Whether this step waits for the device: a GPU does not like to be waited for."""
+        state = self.state
+        return self.device.type == "cpu" or state.total_steps % 20 == 0 or state.step == self.sampler.steps
 
     def side_of(self, epoch: int) -> int:
         """Side of the training squares in an epoch, pixels; 0 where it is the images' own."""
@@ -330,15 +223,20 @@ class StepLearner(Learner):
         """Floats on the device, so that callbacks of anybody's see what the network sees."""
         return self.prepare(b[0]), b[1].to(self.device, non_blocking=True)
 
+    def to_detach(self, b: Any, cpu: bool = True, gather: bool = False) -> Any:
+        """Detached, on the CPU; fastai's would meet the other processes here, who may have fewer batches."""
+        return to_detach(b, cpu, gather=False)
+
     def _do_epoch(self) -> None:
         """Train, then validate every set of weights there is."""
         self._do_epoch_train()
         self.settle_losses()
+        self.pool_losses()
         self.train_seconds = self.clock.seconds
         if self.validates:
             for kind in self.kinds:
                 self.validated = kind
-                self.scores[kind] = self._score(self.candidate(kind))
+                self.scores[kind] = self.score(self.candidate(kind))
         self.on_epoch(self)
 
     @property
@@ -353,7 +251,8 @@ class StepLearner(Learner):
             return average
         return self.plain_model
 
-    def _score(self, model: nn.Module) -> Score:
+    def score(self, model: nn.Module) -> Score:
+        """Validate a set of weights; every process gives the score of all photos."""
         trained = self.plain_model
         self.model = model
         try:
@@ -361,13 +260,17 @@ class StepLearner(Learner):
         finally:
             self.model = trained
         logits = np.concatenate(self.collect.logits)
-        labels = self.labels
-        if self.world.size > 1:
-            logits = gathered(logits, list(self.rows), len(labels))
-        elif len(logits) < len(labels):  # a callback (ShortEpochCallback) ended the pass: what was seen counts
-            labels = labels[self.rows[: len(logits)]]
-        probabilities = softmax(logits)
+        rows = self.dls.rows[: len(logits)]  # a callback (ShortEpochCallback) may end the pass: what was seen counts
+        if self.together is not None:
+            rows, logits = self.together.gathered(rows, logits)
+        labels, probabilities = self.dls.labels[rows], softmax(logits)
         return Score(log_loss(probabilities, labels), accuracy(probabilities, labels), probabilities, labels)
+
+    def pool_losses(self) -> None:
+        """Let the state count the photos of all processes; each counts its own as it goes."""
+        if self.together is not None:
+            self.state.loss_sum, seen = self.together.sums(self.state.loss_sum, self.state.seen)
+            self.state.seen = round(seen)
 
     def settle_losses(self) -> None:
         """Add the losses that still lie on the device to the state.
@@ -387,3 +290,7 @@ class StepLearner(Learner):
         if self.unsettled and self.clip is not None and self.clip.gradient_norm is not None:
             self.state.gradient_norm = float(self.clip.gradient_norm)
         self.unsettled.clear()
+
+
+def _first(callbacks: Sequence[Any], kind: type) -> Any:
+    return next((callback for callback in callbacks if isinstance(callback, kind)), None)

@@ -15,22 +15,21 @@ from torch import nn
 from competition.config import TrainConfig
 from competition.console import console, duration, progress, say
 from competition.data.source.competition_data import CompetitionData, Photo
-from competition.errors import TrainingError, WeightsError
+from competition.errors import TrainingError, UsageError
 from competition.record.run_dir import RunDir
-from competition.system.processes import affordable
+from competition.system.processes import affordable, launched
 from competition.training.backbones.create import create_model, load_weights, save_weights
 from competition.training.backbones.devices import pick_device, pick_precision
 from competition.training.engine.callbacks import StepCaller
 from competition.training.engine.checkpoint import CheckpointStore
 from competition.training.engine.checkpointing import Keeper
 from competition.training.engine.epoch_records import Bookkeeper, EpochHook, Progress, open_history
+from competition.training.engine.feeding import Loaders, Preparation
 from competition.training.engine.memory import fit_in_memory
-from competition.training.engine.processes import World, copy_from_main, gathered, joined, local_device
-from competition.training.engine.step_learner import Loaders
 from competition.training.finetune.board import FoldPictures, log_fold_end
 from competition.training.finetune.fold_job import Head, Job, build_model, check_job, choose_device
 from competition.training.finetune.fold_learner import FoldLearner
-from competition.training.finetune.fold_result import finish, is_trained, read_result
+from competition.training.finetune.fold_result import finish, finish_elsewhere, is_trained, read_result, write_views
 from competition.training.photos.loader import (
     LabelledView,
     PhotoFiles,
@@ -40,12 +39,13 @@ from competition.training.photos.loader import (
     train_loader,
     valid_loader,
 )
-from competition.training.photos.predict_views import predict_views, save_views
 from competition.training.photos.reading import pick_workers
 from competition.types import Fold, FoldResult
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+    from competition.training.engine.processes import Together
 
 
 def train_fold(
@@ -58,22 +58,33 @@ def train_fold(
     if job.config.threads:
         torch.set_num_threads(job.config.threads)
     model = build_model(job)
-    device = local_device(choose_device(job.config, model, len(job.fold.train_ids)))
-    with joined(device) as world:
-        console().quiet = not world.main
-        learn = make_learner(job, model, device, world, callbacks)
-        try:
-            return _train_and_finish(job, learn, test=test, save_every=save_every, hooks=epoch_hooks)
-        finally:
-            learn.dls.close()
+    device = choose_device(job.config, model, len(job.fold.train_ids))
+    learn = make_learner(job, model, device, join(device), callbacks)
+    try:
+        return _train_and_finish(job, learn, test=test, save_every=save_every, hooks=epoch_hooks)
+    finally:
+        learn.dls.close()
+
+
+def join(device: torch.device) -> Together | None:
+    """The processes that torchrun or ``accelerate launch`` started to train together; None where this one is alone.
+
+    Only the main one speaks from here on.
+    """
+    if launched()[1] == 1:
+        return None
+    from competition.training.engine.processes import Together
+
+    together = Together(device)
+    console().quiet = together.rank > 0
+    return together
 
 
 def _train_and_finish(
     job: Job, learn: FoldLearner, *, test: bool, save_every: float, hooks: Sequence[EpochHook]
 ) -> FoldResult:
     """From wherever the fold stands to its end."""
-    world = learn.world
-    store = CheckpointStore(job.folder / "state", {**job.identity, "processes": world.size})
+    store = CheckpointStore(job.folder / "state", job.identity)
     keeper = Keeper(store, save_every)
     if keeper.restore(learn):
         state = learn.state
@@ -81,43 +92,34 @@ def _train_and_finish(
         say(f"fold {job.fold.index}: going on at {where}")
     else:
         _announce(job, learn)
-    if world.size > 1:  # dropout must differ between the processes
-        torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, world.rank)))
+    if learn.together is not None:  # dropout must differ between the processes
+        torch.manual_seed(hash((job.config.seed, job.fold.index, learn.state.total_steps, learn.together.rank)))
     _train(job, learn, keeper, hooks)
     return _predict_and_finish(job, learn, keeper, test=test)
 
 
 def predict_rest(job: Job) -> FoldResult:
     """Predict the test photos with a fold that was trained without them; nothing is trained again."""
-    config = job.config
+    config, device = job.config, pick_device(job.config.device)
     model = create_model(job.backbone, len(job.data.classes), pretrained=False, image_size=config.image_size)
     load_weights(model, job.folder / "model.safetensors")
-    device = local_device(pick_device(config.device))
-    logits = predict_views(
-        model,
-        job.backbone.spec,
-        job.data.test,
-        config.views,
-        config.image_size,
-        config.batch_size,
-        device,
-        precision=pick_precision(config.precision, device),
-        workers=config.workers,
-        label=f"fold {job.fold.index}: predict test",
-    )
-    ids = [photo.id for photo in job.data.test]
-    save_views(job.folder / "test_views.npz", ids, job.data.classes, config.views, logits)
+    write_views(job, model, "test", job.data.test, device, pick_precision(config.precision, device), join(device))
     return finish_elsewhere(job, test=True)
 
 
 def make_learner(
-    job: Job, model: nn.Module, device: torch.device, world: World, callbacks: Sequence[Any] = ()
+    job: Job, model: nn.Module, device: torch.device, together: Together | None = None, callbacks: Sequence[Any] = ()
 ) -> FoldLearner:
-    """The learner of a fold, on its device, at the start of its training."""
+    """The learner of a fold, on its device, at the start of its training.
+
+    Raises:
+        UsageError: there are fewer photos than processes to share them.
+    """
     config, fold = job.config, job.fold
-    sampler = StepSampler(
-        len(fold.train_ids), config.batch_size, config.accumulate, config.seed, world.rank, world.size
-    )
+    rank, size = _place(together, min(len(fold.valid_ids), len(job.data.test) or len(fold.valid_ids)))
+    sampler = StepSampler(len(fold.train_ids), config.batch_size, config.accumulate, config.seed, rank, size)
+    if together is not None:
+        device, model = together.device, together.synced(model)
     model.to(device=device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
     if config.compile:
         model.compile()
@@ -129,20 +131,29 @@ def make_learner(
     labels = job.labels(fold.valid_ids)
     files = PhotoFiles(job.photos(fold.valid_ids), config.image_size)
     valid = LabelledView(files, fold.valid_ids, labels, job.backbone.spec, config.image_size)
-    rows = np.arange(len(labels))[world.rank :: world.size]
+    rows = np.arange(len(labels))[rank::size]
     batch_bytes = max(sampler.chunk * largest**2, config.batch_size * config.image_size**2) * 3
     workers, pin = affordable(pick_workers(config.workers), batch_bytes), device.type == "cuda"
     loaders = Loaders(
         train_loader(train, sampler, workers, pin=pin),
         valid_loader(valid, config.batch_size, workers, [int(row) for row in rows], pin=pin),
-        device,
+        sampler,
+        labels,
+        rows,
+        Preparation(job.backbone.spec, device, config.channels_last),
     )
-    precision = pick_precision(config.precision, device)
-    learn = FoldLearner(
-        model, loaders, sampler, labels, rows, job.backbone.spec, config, device, precision, world, list(callbacks)
-    )
+    learn = FoldLearner(job, model, loaders, pick_precision(config.precision, device), together, callbacks)
     learn.path = job.folder / "fastai"  # where fastai's own callbacks write
     return learn
+
+
+def _place(together: Together | None, photos: int) -> tuple[int, int]:
+    """This process's number, and of how many."""
+    if together is None:
+        return 0, 1
+    if together.size > photos:
+        raise UsageError(f"{together.size} processes cannot share {photos} photos: start fewer processes")
+    return together.rank, together.size
 
 
 def _source(job: Job, largest: int) -> PhotoSource:
@@ -161,19 +172,19 @@ def _announce(job: Job, learn: FoldLearner) -> None:
     say(
         f"fold {job.fold.index}: {job.backbone.name} at {config.image_size} px on {learn.device.type}, "
         f"{len(job.fold.train_ids):,} photos train, {len(job.fold.valid_ids):,} validate, {learn.total_epochs} epochs "
-        f"of {sampler.steps} steps of {sampler.share * learn.world.size}"
+        f"of {sampler.steps} steps of {sampler.per_step}"
         + (f" in {sampler.chunks_per_step} passes" if sampler.chunks_per_step > 1 else "")
     )
 
 
 def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHook]) -> None:
-    photos = learn.total_epochs * learn.sampler.steps * learn.sampler.share * learn.world.size
+    photos = learn.total_epochs * learn.sampler.steps * learn.sampler.per_step
     with (
         progress(f"fold {job.fold.index}", photos) as ticker,
         _board(job, learn) as writer,
         keeper.interrupt.listening(),
     ):
-        done = learn.state.total_steps * learn.sampler.share * learn.world.size
+        done = learn.state.total_steps * learn.sampler.per_step
         if done:
             ticker.start_at(done)
         history = open_history(job.folder / "history.csv", learn.state.epoch)
@@ -186,7 +197,7 @@ def _train(job: Job, learn: FoldLearner, keeper: Keeper, hooks: Sequence[EpochHo
 @contextmanager
 def _board(job: Job, learn: FoldLearner) -> Iterator[SummaryWriter | None]:
     """TensorBoard of the main process; a restarted training hides what it writes again."""
-    if not learn.world.main:
+    if not learn.is_main:
         yield None
         return
     from competition.record.tensorboard import tensorboard
@@ -196,68 +207,34 @@ def _board(job: Job, learn: FoldLearner) -> Iterator[SummaryWriter | None]:
 
 
 def _predict_and_finish(job: Job, learn: FoldLearner, keeper: Keeper, *, test: bool) -> FoldResult:
-    best, world = learn.state.best, learn.world
+    best, together = learn.state.best, learn.together
     if best is None:
         raise TrainingError(f"fold {job.fold.index} has no validated epoch to choose weights from")
     model = learn.plain_model
-    if world.main:
+    if learn.is_main:
         load_weights(model, keeper.store.folder / best.file)
-    if world.size > 1:
-        copy_from_main(model)
+    if together is not None:
+        together.copy_from_main(model)
     say(f"fold {job.fold.index}: {best.kind} weights of epoch {best.epoch}, validation log loss {best.log_loss:.4f}")
     parts: dict[str, Sequence[Photo]] = {"valid": job.photos(job.fold.valid_ids)}
     if test and job.data.test:
         parts["test"] = job.data.test
     for part, photos in parts.items():
-        logits = _logits(job, learn, photos, f"fold {job.fold.index}: predict {part}")
-        if world.main:
-            ids = [photo.id for photo in photos]
-            save_views(job.folder / f"{part}_views.npz", ids, job.data.classes, job.config.views, logits)
+        precision = learn.half.dtype if learn.half else torch.float32
+        write_views(job, model, part, photos, learn.device, precision, together)
     keeper.count_seconds(learn.state)
-    if world.main:
+    if learn.is_main:
         save_weights(model, job.folder / "model.safetensors")
         facts = {"weights": best.kind, "epoch": best.epoch, "stopped": learn.state.stopped, "device": str(learn.device)}
         result = finish(job, facts, learn.state.seconds, test="test" in parts)
         keeper.store.remove()
         log_fold_end(job.run / "tensorboard" / f"fold{job.fold.index}", job.config, result, job.data)
-    if world.size > 1:
-        torch.distributed.barrier()
-        if not world.main:
-            result = finish_elsewhere(job, test=test)
+    if together is not None:
+        together.accelerator.wait_for_everyone()
+        result = finish_elsewhere(job, test=test)
     figures = f"log loss {result.log_loss:.4f}, accuracy {result.accuracy:.4f}"
     say(f"fold {job.fold.index}: {figures}, {duration(result.seconds)}")
     return result
-
-
-def finish_elsewhere(job: Job, *, test: bool) -> FoldResult:
-    """What the main process wrote.
-
-    Raises:
-        WeightsError: this process does not see the main one's files.
-    """
-    from competition.training.finetune.fold_result import read_result
-
-    result = read_result(job, test)
-    if result is None:
-        raise WeightsError(f"{job.folder} is not shared between the processes: all need the same file system")
-    return result
-
-
-def _logits(job: Job, learn: FoldLearner, photos: Sequence[Photo], label: str) -> np.ndarray:
-    rows = list(range(len(photos)))[learn.world.rank :: learn.world.size]
-    logits = predict_views(
-        learn.plain_model,
-        job.backbone.spec,
-        [photos[row] for row in rows],
-        job.config.views,
-        job.config.image_size,
-        job.config.batch_size,
-        learn.device,
-        precision=learn.half.dtype if learn.half else torch.float32,
-        workers=job.config.workers,
-        label=label,
-    )
-    return gathered(logits, rows, len(photos), axis=1) if learn.world.size > 1 else logits
 
 
 def fit_fold(

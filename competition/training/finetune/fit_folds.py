@@ -1,4 +1,4 @@
-"""Folds over several devices: one process each, the next free device takes the next fold."""
+"""Folds over several devices, one process each; and the processes of a launcher, which train each fold together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from competition import system_errors
-from competition.config import TrainConfig
+from competition.config import Config, TrainConfig
 from competition.data.source.competition_data import CompetitionData
 from competition.errors import KitError
 from competition.record.run_dir import RunDir
@@ -17,6 +17,7 @@ from competition.system import processes
 from competition.types import Fold, FoldResult
 
 if TYPE_CHECKING:
+    from competition.training.engine.processes import Together
     from competition.training.finetune.fold_job import Head
 
 
@@ -101,3 +102,22 @@ def _fit_next(
                 raise
             failures.put(f"fold {fold.index} on {config.device}: {line}")
             return
+
+
+def companions(config: Config) -> Together | None:
+    """The processes that a launcher started to train a recipe's folds together; None where this one is alone."""
+    if processes.launched()[1] == 1 or not isinstance(config, TrainConfig):
+        return None
+    from competition.training.backbones.devices import pick_device
+    from competition.training.finetune.fit_fold import join
+
+    return join(pick_device(config.device))
+
+
+def follow(together: Together, config: TrainConfig, run: RunDir, *, weights: Path | str | None, test: bool) -> None:
+    """Train along with the main process, fold by fold; everything else of the run is its affair."""
+    from competition.training.finetune.fit_fold import fit_fold
+
+    while (task := together.told()) is not None:
+        data, fold, head = task
+        fit_fold(data, fold, config, run, weights=weights, head=head, test=test)

@@ -1,22 +1,62 @@
-"""What a fold left: its predictions merged over views, read again and finished."""
+"""What a fold leaves: predictions by view, written, merged, read again and finished."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from competition.errors import DataError, ResumeError
+from competition.data.source.competition_data import Photo
+from competition.errors import DataError, ResumeError, WeightsError
 from competition.files import differences, read_json, read_npz, write_json
 from competition.record.metrics import accuracy, log_loss, softmax
 from competition.training.engine.checkpoint import flattened
 from competition.training.finetune.fold_job import Job
+from competition.training.photos.predict_views import predict_views, save_views
 from competition.types import FoldResult, Predictions
+
+if TYPE_CHECKING:
+    from competition.training.engine.processes import Together
 
 # What a finished fold has in any case; ``test_views.npz`` joins them when the test photos were asked for.
 _TRAINED_FILES = ("valid_views.npz", "model.safetensors")
+
+
+def write_views(
+    job: Job,
+    model: nn.Module,
+    part: str,
+    photos: Sequence[Photo],
+    device: torch.device,
+    precision: torch.dtype,
+    together: Together | None,
+) -> None:
+    """Write ``PART_views.npz``: logits of photos in every view, each process computing its share of the photos."""
+    rank, size = (together.rank, together.size) if together else (0, 1)
+    rows = range(len(photos))[rank::size]
+    logits = predict_views(
+        model,
+        job.backbone.spec,
+        [photos[row] for row in rows],
+        job.config.views,
+        job.config.image_size,
+        job.config.batch_size,
+        together.device if together else device,
+        precision=precision,
+        workers=job.config.workers,
+        label=f"fold {job.fold.index}: predict {part}",
+    )
+    if together is not None:
+        _, logits = together.gathered(rows, logits, axis=1)
+    if rank == 0:
+        ids = [photo.id for photo in photos]
+        save_views(job.folder / f"{part}_views.npz", ids, job.data.classes, job.config.views, logits)
+    if together is not None:
+        together.accelerator.wait_for_everyone()
 
 
 def merged(logits: np.ndarray, views: Sequence[str]) -> np.ndarray:
@@ -79,3 +119,15 @@ def read_result(job: Job, test: bool) -> FoldResult | None:
     predicted = _read_views(job.folder / "test_views.npz")[0] if test and job.data.test else None
     figures = (float(stored["log_loss"]), float(stored["accuracy"]))
     return FoldResult(job.fold.index, *figures, valid, predicted, float(stored["seconds"]))
+
+
+def finish_elsewhere(job: Job, *, test: bool) -> FoldResult:
+    """What the main process wrote.
+
+    Raises:
+        WeightsError: this process does not see the main one's files.
+    """
+    result = read_result(job, test)
+    if result is None:
+        raise WeightsError(f"{job.folder} is not shared between the processes: all need the same file system")
+    return result

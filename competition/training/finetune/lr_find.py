@@ -15,7 +15,6 @@ from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError
 from competition.files import atomic_path
 from competition.record.run_dir import RunDir
-from competition.training.engine.processes import World
 from competition.training.finetune.callbacks import Rates
 from competition.training.finetune.fit_fold import make_learner
 from competition.training.finetune.fold_job import Head, build_model, check_job, choose_device
@@ -88,7 +87,7 @@ def lr_find(
     """
     job = check_job(data, fold, config, run, weights, head)
     model = build_model(job)
-    learn = make_learner(job, model, choose_device(config, model, len(fold.train_ids)), World())
+    learn = make_learner(job, model, choose_device(config, model, len(fold.train_ids)))
     try:
         return _sweep(learn, config, steps, lowest, highest)
     finally:

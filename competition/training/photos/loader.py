@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from competition.data.photos.decode import read_photo
 from competition.data.photos.views import render_view
 from competition.data.source.competition_data import Photo
+from competition.errors import UsageError
 from competition.system import processes
 from competition.training.backbones.find import InputSpec
 from competition.training.photos.augment import Augment, make_augment
@@ -48,15 +50,22 @@ class PhotoFiles:
 
 
 class StepSampler(Sampler[list[Place]]):
-    """Chunks of an epoch from a given step on.
+    """Chunks of an epoch from a given step on; where several processes train together, this one's part of each.
 
     Args:
         count: training photos.
-        chunk: photos per forward pass and process.
+        chunk: photos per forward pass, of all processes together.
         chunks: forward passes per step.
         seed: decides the order of every epoch.
-        rank: this process among ``world``; each takes its own stretch of every step.
+        rank: this process among ``world``.
         world: processes that train together.
+
+    Attributes:
+        per_step: photos of a step, of all processes together.
+        steps: steps of an epoch.
+
+    Raises:
+        UsageError: a forward pass has fewer photos than there are processes.
     """
 
     def __init__(self, count: int, chunk: int, chunks: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -64,15 +73,31 @@ class StepSampler(Sampler[list[Place]]):
         self.count, self.seed, self.rank, self.world = count, seed, rank, world
         # Fewer photos than a step needs make one small step; otherwise the incomplete last step is left out, with
         # other photos in it every epoch.
-        self.share = min(chunk * chunks, max(1, count // world))
-        self.chunk = min(chunk, self.share)
-        self.steps = max(1, count // (self.share * world))
+        self.per_step = min(chunk * chunks, max(1, count))
+        self.chunk = min(chunk, self.per_step)
+        self.steps = max(1, count // self.per_step)
         self.epoch = self.start = self.side = 0
+        smallest = self.per_step // self.chunks_per_step
+        if smallest < world:
+            raise UsageError(
+                f"{world} processes cannot share batches of {smallest} photos: "
+                "set a larger batch_size or start fewer processes"
+            )
 
     @property
     def chunks_per_step(self) -> int:
         """Forward passes per step."""
-        return -(-self.share // self.chunk)
+        return -(-self.per_step // self.chunk)
+
+    @property
+    def share(self) -> int:
+        """Photos of a step that this process sees."""
+        return sum(len(part) for part in self._parts())
+
+    def _parts(self) -> list[range]:
+        """Positions within a step that this process sees, pass by pass; passes and parts differ by a photo at most."""
+        passes = _cut(range(self.per_step), self.chunks_per_step)
+        return [_cut(part, self.world)[self.rank] for part in passes]
 
     def halve(self) -> bool:
         """Halve the chunk, so that a step takes twice the passes; False when it is a single photo already."""
@@ -91,11 +116,16 @@ class StepSampler(Sampler[list[Place]]):
     def __iter__(self) -> Iterator[list[Place]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
         for step in range(self.start, self.steps):
-            first = (step * self.world + self.rank) * self.share
-            for offset in range(0, self.share, self.chunk):
-                stop = min(offset + self.chunk, self.share)
-                places = range(first + offset, first + stop)
+            for part in self._parts():
+                places = (step * self.per_step + position for position in part)
                 yield [(int(order[place]), self.epoch, place, self.side) for place in places]
+
+
+def _cut(positions: range, parts: int) -> list[range]:
+    """Consecutive parts of a range, the first ones longer by one where it does not come out even."""
+    short, longer = divmod(len(positions), parts)
+    borders = [number * short + min(number, longer) for number in range(parts + 1)]
+    return [positions[first:last] for first, last in pairwise(borders)]
 
 
 class TrainPhotos(Dataset[Batch]):

@@ -17,7 +17,6 @@ from competition.record.metrics import log_loss, softmax
 from competition.record.run_dir import RunDir
 from competition.training.backbones.create import load_weights
 from competition.training.engine.callbacks import KitCallback
-from competition.training.engine.processes import World
 from competition.training.engine.schedule import rate_factor
 from competition.training.finetune import fit_fold as session
 from competition.training.finetune.fit_fold import fit_fold, make_learner
@@ -46,7 +45,7 @@ def job_of(data, run, **changes):
 
 def learner_of(data, run, callbacks=(), **changes):
     job = job_of(data, run, **changes)
-    return make_learner(job, build_model(job), CPU, World(), list(callbacks))
+    return make_learner(job, build_model(job), CPU, callbacks=callbacks)
 
 
 class Spy(KitCallback):
@@ -70,7 +69,7 @@ def test_the_network_sees_photos_normalised_exactly_once(data, run, monkeypatch)
     monkeypatch.setattr(learn, "prepare", lambda images: loaded.append(images.clone()) or prepare(images))
     learn.plain_model.register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
     learn.run_epochs()
-    spec = learn.spec
+    spec = job_of(data, run).backbone.spec
     assert spec.mean != (0.0, 0.0, 0.0)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     for raw, given in zip(loaded, spy.seen, strict=True):
@@ -131,7 +130,7 @@ def test_accumulated_steps_equal_one_large_step(data, run, tmp_path):
     for number, (batch, accumulate) in enumerate([(8, 1), (2, 4), (3, 3)]):
         learn = learner_of(data, RunDir(tmp_path / str(number)), batch_size=batch, accumulate=accumulate, **plain)
         if batch == 3:  # nine photos in a step otherwise
-            learn.sampler.share = 8
+            learn.sampler.per_step = 8
         learn.run_epochs()
         models.append(torch.cat([p.detach().flatten() for p in learn.plain_model.parameters()]))
     torch.testing.assert_close(models[0], models[1], rtol=1e-3, atol=2e-5)
@@ -311,13 +310,24 @@ def test_interpolated_weights_lie_on_the_way_and_the_best_are_kept(data, run):
     assert set(learn.scores) == set(learn.kinds)
 
 
-def test_a_run_keeps_whichever_weights_have_the_lowest_log_loss(data, run):
+def test_a_run_keeps_whichever_weights_have_the_lowest_calibrated_log_loss(data, run):
     result = fit_fold(data, small_fold(data), small_config(interpolate=(0.5,)), run, weights=None)
     rows = History(run / "fold0/history.csv").rows
-    found = {(row[f"log_loss_{kind}"], kind) for row in rows for kind in ("raw", "ema", "start-to-0.5")}
+    found = {(row[f"calibrated_log_loss_{kind}"], kind) for row in rows for kind in ("raw", "ema", "start-to-0.5")}
     stored = read_json(run / "fold0/result.json")
     assert stored["weights"] == min(found)[1]
     assert result.index == 0
+
+
+def test_log_loss_means_the_same_with_and_without_shares_of_the_way(data, run, tmp_path):
+    learn = learner_of(data, run, interpolate=(0.25,), epochs=1)
+    learn.run_epochs()
+    for score in learn.scores.values():
+        assert score.log_loss == log_loss(score.probabilities, score.labels)
+        assert score.criterion == score.calibrated_log_loss < score.log_loss
+    plain = learner_of(data, RunDir(tmp_path / "plain"), interpolate=(), epochs=1)
+    plain.run_epochs()
+    assert plain.scores["raw"].criterion == plain.scores["raw"].log_loss == learn.scores["raw"].log_loss
 
 
 class MemoryLimit(KitCallback):
