@@ -85,7 +85,7 @@ def load_into(model: Any, weights: Mapping[str, np.ndarray]) -> None:
         WeightsError: a name is missing or too many, or a shape differs: they belong to another model.
     """
     own = weights_of(model)
-    _require_same(own, weights)
+    require_same(own, weights)
     if is_keras(model):
         for name, slot, variable in _keras_slots(model):
             variable.assign(slot.to_keras(np.asarray(weights[name])))
@@ -129,7 +129,12 @@ def load_weights(model: Any, path: Path) -> None:
         raise WeightsError(f"{path} does not fit this model{of}: {error}") from error
 
 
-def _require_same(own: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> None:
+def require_same(own: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> None:
+    """Refuse weights by name that are not a model's own.
+
+    Raises:
+        WeightsError: a name is missing or too many, or a shape differs.
+    """
     missing, extra = sorted(set(own) - set(given)), sorted(set(given) - set(own))
     if missing or extra:
         parts = [f"{len(missing)} weights missing, first {missing[0]}"] if missing else []

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from baselines.data.datasets import Dataset, Part
 from competition.console import progress, say
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, require_known
 from competition.files import write_csv, write_json
 from competition.record.metrics import accuracy, log_loss, softmax
 from competition.training.backbones.create import create_model
@@ -150,8 +150,7 @@ def transfer(
         WeightsError: the weights are missing or damaged.
     """
     for way in ways:
-        if way not in WAYS:
-            raise UsageError(f"unknown way '{way}'{nearest(way, list(WAYS))} Known: {', '.join(WAYS)}")
+        require_known("way", way, WAYS)
     (found,) = find_backbones([backbone], weights)
     rows = []
     for way in ways:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from competition.console import say
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, require_known
 from competition.files import as_tuples, digest_of
 from competition.types import view
 
@@ -103,8 +103,7 @@ class Config:
 
 def _known(config: type[Config], key: str) -> str:
     known = config.keys()
-    if key not in known:
-        raise UsageError(f"unknown key '{key}'{nearest(key, known)} Known: {', '.join(known)}")
+    require_known("key", key, known)
     return key
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class KitError(Exception):
@@ -57,3 +57,18 @@ def nearest(name: str, known: Iterable[str], otherwise: str = ".") -> str:
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.5)
     return f" - did you mean '{by_folded[close[0]]}'?" if close else otherwise
+
+
+def require_known(what: str, name: str, known: Collection[str]) -> None:
+    """Refuse a name that is none of those that are known.
+
+    Args:
+        what: that it is the name of.
+        name: what the user wrote.
+        known: all names; they are listed.
+
+    Raises:
+        UsageError: it is unknown; the nearest one is offered.
+    """
+    if name not in known:
+        raise UsageError(f"unknown {what} '{name}'{nearest(name, known)} Known: {', '.join(known)}")

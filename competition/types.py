@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from competition.errors import DataError, SubmissionError, UsageError, nearest
+from competition.errors import DataError, SubmissionError, require_known
 from competition.files import digest_of, digest_of_array, read_npz, write_npz
 
 ROW_SUM_TOLERANCE = 1e-6
@@ -61,8 +61,7 @@ def view(name: str) -> View:
     Raises:
         UsageError: there is none; the nearest name is offered.
     """
-    if name not in VIEWS:
-        raise UsageError(f"unknown view '{name}'{nearest(name, VIEWS)} Known: {', '.join(VIEWS)}")
+    require_known("view", name, VIEWS)
     return VIEWS[name]
 
 

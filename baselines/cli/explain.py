@@ -74,7 +74,6 @@ def ascent(
     steps: shared.Steps = None,
     size: shared.Size = None,
     octaves: shared.Octaves = None,
-    space: shared.Space = None,
     jitter: shared.Jitter = None,
     variation: shared.Variation = None,
     seed: shared.Seed = None,
@@ -85,7 +84,7 @@ def ascent(
     from baselines.explain.open_run import open_backend
     from competition.explain.show.verbs import Brush, output_to, paint_or_dream
 
-    brush = Brush(steps, size, octaves, space, jitter, variation, seed)
+    brush = Brush(steps, size, octaves, jitter, variation, seed)
     what = {"target": target, "versus": versus, "layer": layer, "channels": channel or (), "neuron": neuron}
     backend = open_backend(run, device=device)
     with output_to(out, board) as output:

@@ -70,7 +70,10 @@ class ReconstructConfig(Config):
 
 
 class Trainer(Protocol):
-    """What a framework offers; images are float32 (n, h, w, c) in [0, 1]."""
+    """What a framework offers; images are float32 (n, h, w, c) in [0, 1].
+
+    It is made of the architecture, the images' channels and side in pixels, the loss (``bce`` or ``mse``) and a seed.
+    """
 
     def step(self, inputs: np.ndarray, targets: np.ndarray, rate: float) -> float:
         """One optimiser step; returns the loss before it."""

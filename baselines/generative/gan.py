@@ -76,7 +76,11 @@ class GanConfig(Config):
 
 
 class Pair(Protocol):
-    """What a framework offers; pictures are float32 (n, h, w, c) in [0, 1]."""
+    """What a framework offers; pictures are float32 (n, h, w, c) in [0, 1].
+
+    It is made of the architecture, the pictures' channels and side in pixels, rate and first beta of both Adams, what
+    real pictures' target 1 is lowered by (Salimans et al. 2016, one-sided label smoothing), and a seed.
+    """
 
     def step(self, real: np.ndarray, noise: np.ndarray) -> tuple[float, float, float, float]:
         """One step of each network: both losses, and the mean probability "real" of real and of made pictures."""

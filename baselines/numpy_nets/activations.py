@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.errors import UsageError, nearest
+from competition.errors import require_known
 
 Unary = Callable[[np.ndarray], np.ndarray]
 
@@ -54,8 +54,5 @@ def activation(name: str) -> Activation:
     Raises:
         UsageError: there is none; the nearest name is offered.
     """
-    if name not in ACTIVATIONS:
-        raise UsageError(
-            f"unknown activation '{name}'{nearest(name, ACTIVATIONS)} Known: {', '.join(sorted(ACTIVATIONS))}"
-        )
+    require_known("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

@@ -47,14 +47,7 @@ def fit_numpy(
 ) -> Outcome:
     """Train an MLP; what was interrupted starts anew, a training takes seconds. See ``baselines.contract.trainer.Fit``.
 
-    Args:
-        model: as many inputs as an image has values, as many outputs as there are classes; loss ``cross_entropy``.
-        data: the data set.
-        config: the configuration; ``smoothing``, ``dropout`` and half precision are not offered here.
-        run: where everything is kept.
-        save_every: not used: nothing is saved on the way.
-        callbacks: none are known here.
-        epoch_hooks: called with each epoch's row; what they raise ends the training.
+    ``smoothing``, ``dropout``, callbacks and half precision are not offered here.
 
     Raises:
         UsageError: something that is not offered, or a model that does not fit the data.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from baselines.numpy_nets.activations import sigmoid
-from competition.errors import UsageError, nearest
+from competition.errors import require_known
 
 LossAndGradient = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
@@ -98,6 +98,5 @@ def loss_called(name: str) -> Loss:
     Raises:
         UsageError: there is none; the nearest name is offered.
     """
-    if name not in LOSSES:
-        raise UsageError(f"unknown loss '{name}'{nearest(name, LOSSES)} Known: {', '.join(LOSSES)}")
+    require_known("loss", name, LOSSES)
     return LOSSES[name]

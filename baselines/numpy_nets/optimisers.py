@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from baselines.contract.config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO
-from competition.errors import UsageError, nearest
+from competition.errors import require_known
 
 
 class SGD:
@@ -146,6 +146,5 @@ def create_optimiser(name: str, size: int, dtype: np.dtype | type = np.float32, 
     Raises:
         UsageError: the name is unknown.
     """
-    if name not in OPTIMISERS:
-        raise UsageError(f"unknown optimiser '{name}'{nearest(name, OPTIMISERS)} Known: {', '.join(OPTIMISERS)}")
+    require_known("optimiser", name, OPTIMISERS)
     return OPTIMISERS[name](size, dtype, momentum)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from baselines.specs.base import BatchNorm
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, nearest, require_known
 
 # A 4 x 4 kernel with stride 2 and padding 1 halves or doubles a map exactly, and every output of a transposed one is
 # reached by the same number of inputs: no checkerboard from uneven overlap (Odena et al. 2016).
@@ -67,8 +67,7 @@ def find_autoencoder(name: str) -> AutoencoderSpec:
     Raises:
         UsageError: there is none; the nearest name is offered.
     """
-    if name not in AUTOENCODERS:
-        raise UsageError(f"unknown autoencoder '{name}'{nearest(name, AUTOENCODERS)} Known: {', '.join(AUTOENCODERS)}")
+    require_known("autoencoder", name, AUTOENCODERS)
     return AUTOENCODERS[name]
 
 

@@ -29,7 +29,6 @@ Dream = Annotated[Path | None, typer.Option("--photo", help="Dream of --layer on
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Of gradient ascent; in a dream per octave.")]
 Size = Annotated[int | None, typer.Option("--size", min=8, help="Longer side of the picture, pixels.")]
 Octaves = Annotated[int | None, typer.Option("--octaves", min=1, help="Sizes to paint at, small to large.")]
-Space = Annotated[str | None, typer.Option("--space", help="frequency or pixel.")]
 Jitter = Annotated[float | None, typer.Option("--jitter", min=0, help="Largest random shift, as a share of the sides.")]
 Variation = Annotated[float | None, typer.Option("--total-variation", min=0, help="Weight of smoothness; 0 for none.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of noise and views.")]
@@ -89,7 +88,6 @@ def ascent(
     steps: Steps = None,
     size: Size = None,
     octaves: Octaves = None,
-    space: Space = None,
     jitter: Jitter = None,
     variation: Variation = None,
     seed: Seed = None,
@@ -101,7 +99,7 @@ def ascent(
     """Paint, from noise, what a breed or a filter answers to most; with --photo, dream on a photo."""
     from competition.explain.show.verbs import Brush, output_to, paint_or_dream
 
-    brush = Brush(steps, size, octaves, space, jitter, variation, seed)
+    brush = Brush(steps, size, octaves, jitter, variation, seed)
     what = {"target": target, "versus": versus, "layer": layer, "channels": channel or (), "neuron": neuron}
     backend = _open(run, fold, backbone, weights)
     with output_to(out, board) as output:

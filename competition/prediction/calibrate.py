@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, require_known
 from competition.record.metrics import FLOOR, accuracy, log_softmax, per_photo_loss, reliability, softmax
 from competition.record.temperature import apply_temperature as apply_temperature
 from competition.record.temperature import fit_temperature as fit_temperature
@@ -84,8 +84,7 @@ def fit_calibration(
     Raises:
         UsageError: the method is unknown, or the shapes disagree.
     """
-    if method not in METHODS:
-        raise UsageError(f"unknown calibration '{method}'{nearest(method, METHODS)} Known: {', '.join(METHODS)}")
+    require_known("calibration", method, METHODS)
     require_rows(log_probabilities, labels)
     classes = log_probabilities.shape[1]
     if method == "none":

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from competition.config import Config
-from competition.errors import UsageError, nearest
+from competition.errors import require_known
 
 
 def list_recipes() -> tuple[str, ...]:
@@ -24,7 +24,6 @@ def recipe(name: str, *overrides: str) -> Config:
     Raises:
         UsageError: unknown recipe, key or value; the nearest name is offered.
     """
-    if name not in list_recipes():
-        raise UsageError(f"unknown recipe '{name}'{nearest(name, list_recipes())} Known: {', '.join(list_recipes())}")
+    require_known("recipe", name, list_recipes())
     config: Config = import_module(f"competition.recipes.{name}").CONFIG
     return config.override([f"name={name}", *overrides])

@@ -177,50 +177,23 @@ def most_confused(probabilities: np.ndarray, labels: np.ndarray, classes: Sequen
     return list(chosen)[:most]
 
 
-def log_pr_curves(
-    writer: SummaryWriter,
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    step: int = 0,
-    most: int = 8,
-) -> None:
-    """Write one-against-rest precision-recall curves of the most confused breeds (``confused/pr/<breed>``).
+def log_confused(writer: SummaryWriter, probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Write what is confused most: precision-recall curves of eight breeds, one picture of sixteen.
+
+    The tags are ``confused/pr/<breed>`` and ``confused/matrix``; without errors nothing is written.
 
     Args:
         writer: where to.
         probabilities: (n, c).
         labels: (n,) class indices.
         classes: names, length c.
-        step: epoch.
-        most: curves at most.
     """
-    for index in most_confused(probabilities, labels, classes, most):
-        writer.add_pr_curve(f"confused/pr/{classes[index]}", labels == index, probabilities[:, index], step)
-
-
-def log_confusion(
-    writer: SummaryWriter,
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    step: int = 0,
-    most: int = 16,
-) -> None:
-    """Write the confusion picture of the most confused breeds (``confused/matrix``); nothing without errors.
-
-    Args:
-        writer: where to.
-        probabilities: (n, c).
-        labels: (n,) class indices.
-        classes: names, length c.
-        step: epoch.
-        most: breeds at most.
-    """
-    chosen = most_confused(probabilities, labels, classes, most)
+    chosen = most_confused(probabilities, labels, classes, 16)
+    for index in most_confused(probabilities, labels, classes, 8):
+        writer.add_pr_curve(f"confused/pr/{classes[index]}", labels == index, probabilities[:, index], 0)
     if chosen:
         picture = confusion_picture(probabilities, labels, classes, chosen)
-        writer.add_image("confused/matrix", picture, step, dataformats="HWC")
+        writer.add_image("confused/matrix", picture, 0, dataformats="HWC")
 
 
 def confusion_picture(

@@ -19,7 +19,7 @@ from typing import Any
 
 from competition.console import duration, say
 from competition.environment import before_tensorflow, data_candidates, weights_candidates
-from competition.errors import DataError, KitError, UsageError, nearest
+from competition.errors import DataError, KitError, require_known
 from competition.files import digest_of, digest_of_file, read_json, write_json
 from tests.benchmarks.measure import Setup, machine
 from tests.benchmarks.tables import ROOT, everything, save, source_digest, stored, summary, write_table
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _measure_here(asked.one, setup, asked.out)
         return 0
     for part in asked.parts:
-        if part not in PARTS:
-            raise UsageError(f"unknown part '{part}'{nearest(part, PARTS)} Known: {', '.join(PARTS)}")
+        require_known("part", part, PARTS)
     for part in [name for name in PARTS if name in asked.parts] or PARTS:
         _measure_apart(part, setup, asked.out, again=asked.again)
     path = write_table(asked.out, PARTS)

@@ -1,25 +1,18 @@
-"""Fine-tuning side by side: fastai's documented way, a bare PyTorch loop, this kit.
+"""Fine-tuning side by side: fastai's documented way, a bare PyTorch loop, this kit (``dogbreed bench step``).
 
 All three get the same weights, photos, split, batch size and number of epochs, and compute in the same precision.
-From the root of a checkout:
-
-    python -m tests.benchmarks.bench_training --data DATA --weights WEIGHTS --breeds 30 --photos 40 --epochs 2
-    python -m tests.benchmarks.bench_training --data DATA --weights WEIGHTS --device cuda --batch 64
 
 ``fastai``: ``ImageDataLoaders.from_df`` with ``Resize`` and ``aug_transforms``, ``vision_learner``, ``fine_tune``
-(one frozen epoch, then the others), as its tutorial has it; ``fastai-fp16``: the same with ``.to_fp16()``. ``bare``:
-a loop of a few lines over the kit's loader, from a fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos
-per second are of the training part of all epochs but the first (fastai's frozen one; the others start their readers
-in it); log loss is of the fold's validation photos, without temperature.
+(one frozen epoch, then the others), as its tutorial has it. ``bare``: a loop of a few lines over the kit's loader, from
+a fresh head. ``kit``: ``fit_fold`` from the probe's head. Photos per second are of the training part of all epochs but
+the first (fastai's frozen one; the others start their readers in it); log loss is of the fold's validation photos,
+without temperature.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -54,16 +47,16 @@ def few(data: CompetitionData, breeds: int, photos: int) -> CompetitionData:
     return dataclasses.replace(data, train=tuple(sum(kept, [])), test=(), classes=classes)  # noqa: RUF017 - small
 
 
-def recipe(backbone: str, epochs: int, batch: int, precision: str, device: str = "cpu") -> TrainConfig:
+def recipe(backbone: str, epochs: int, batch: int, precision: str) -> TrainConfig:
     """What the kit and the bare loop train with."""
     return TrainConfig(
         name="bench", backbone=backbone, head_from="probe", freeze_epochs=0, epochs=epochs, batch_size=batch, lr=2e-4,
         head_lr=2e-4, ema_decay=0.99, smoothing=0.0, drop_rate=0.2, augment="light", freeze_norm=True,
-        channels_last=True, device=device, precision=precision, views=("identity",),
+        channels_last=True, device="cpu", precision=precision, views=("identity",),
     )  # fmt: skip
 
 
-def by_fastai(one: OneFold, weights: Path, config: TrainConfig, *, half: bool = False) -> dict[str, Any]:
+def by_fastai(one: OneFold, weights: Path, config: TrainConfig) -> dict[str, Any]:
     """fastai's documented way; its own rates (``fine_tune``'s defaults)."""
     import pandas as pd
     from fastai.callback.core import Callback
@@ -92,8 +85,6 @@ def by_fastai(one: OneFold, weights: Path, config: TrainConfig, *, half: bool = 
     )  # fmt: skip
     watch = Stopwatch()
     learn = vision_learner(loaders, f"local-dir:{weights}", cbs=[watch])
-    if half:
-        learn = learn.to_fp16()
     start = time.monotonic()
     with learn.no_bar(), learn.no_logging():
         learn.fine_tune(max(1, config.epochs - 1), freeze_epochs=1)
@@ -121,8 +112,6 @@ def by_hand(one: OneFold, weights: Path, config: TrainConfig, folder: Path) -> d
         begun = time.monotonic()
         for images, labels in loader:
             step(images, labels)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
         seconds.append(time.monotonic() - begun)
     total = time.monotonic() - start
     photos = job.photos(one.fold.valid_ids)
@@ -227,49 +216,16 @@ def test_the_kit_is_faster_and_better_than_fastais_documented_way(tmp_path, shar
 
 
 def compare(
-    where: Path, weights: Path, *, breeds: int, photos: int, epochs: int, batch: int, precision: str, folder: Path,
-    ways: tuple[str, ...] = ("fastai", "bare", "kit"), device: str = "cpu",
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+    where: Path, weights: Path, *, breeds: int, photos: int, epochs: int, batch: int, precision: str, folder: Path
+) -> dict[str, dict[str, Any]]:
     """Figures by way."""
-    config = recipe(weights.name, epochs, batch, precision, device)
+    config = recipe(weights.name, epochs, batch, precision)
     data = few(load_data(where), breeds, photos)
     start = time.monotonic()
     one = open_fold(data, config, RunDir(folder / "run"), 0, weights)
     found: dict[str, dict[str, Any]] = {"probe's head": {"seconds": time.monotonic() - start}}
     torch.manual_seed(0)
-    if "fastai" in ways:
-        found["fastai"] = by_fastai(one, weights, config)
-    if "fastai-fp16" in ways:
-        found["fastai-fp16"] = by_fastai(one, weights, config, half=True)
-    if "bare" in ways:
-        found["bare"] = by_hand(one, weights, config, folder / "bare")
-    if "kit" in ways:
-        found["kit"] = by_kit(one, weights, config, folder / "kit")
+    found["fastai"] = by_fastai(one, weights, config)
+    found["bare"] = by_hand(one, weights, config, folder / "bare")
+    found["kit"] = by_kit(one, weights, config, folder / "kit")
     return found
-
-
-def main() -> None:
-    """Print one line of JSON for each way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="one folder in timm's local-directory form")
-    parser.add_argument("--breeds", type=int, default=120)
-    parser.add_argument("--photos", type=int, default=10_000, help="per breed, at most")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--precision", default="auto", help="of the bare loop and the kit; fastai's default is float32")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--ways", default="fastai,bare,kit", help="of fastai, fastai-fp16, bare, kit")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = compare(
-            asked.data, asked.weights, breeds=asked.breeds, photos=asked.photos, epochs=asked.epochs,
-            batch=asked.batch, precision=asked.precision, folder=Path(folder), ways=tuple(asked.ways.split(",")),
-            device=asked.device,
-        )  # fmt: skip
-    for name, figures in found.items():
-        print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}))
-
-
-if __name__ == "__main__":
-    main()

@@ -64,7 +64,7 @@ def test_explain(run: Path, tmp_path: Path) -> None:
 
 def test_ascent_and_show(run: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
-    settings = ("--steps", 6, "--size", 48, "--octaves", 2, "--space", "pixel", "--jitter", 0.05, "--seed", 4)
+    settings = ("--steps", 6, "--size", 48, "--octaves", 2, "--jitter", 0.05, "--seed", 4)
     painted = dogbreed("ascent", run, "--target", "pug", *settings, "--total-variation", 0.5, *out)
     with Image.open(painted[0]) as image:
         assert image.size == (40, 48)

@@ -137,9 +137,12 @@ def test_the_most_confused_come_first(scored: tuple[np.ndarray, np.ndarray]) -> 
     assert board.most_confused(*scored, CLASSES, most=1) == [2]
 
 
-def test_curves_of_the_most_confused_breeds(writer: SummaryWriter, scored: tuple[np.ndarray, np.ndarray]) -> None:
-    board.log_pr_curves(writer, *scored, CLASSES)
+def test_curves_and_picture_of_the_most_confused_breeds(
+    writer: SummaryWriter, scored: tuple[np.ndarray, np.ndarray]
+) -> None:
+    board.log_confused(writer, *scored, CLASSES)
     events = read(writer)
+    np.testing.assert_array_equal(image(events, "confused/matrix"), board.confusion_picture(*scored, CLASSES, [2, 3]))
     assert set(events.Tags()["tensors"]) == {"confused/pr/collie", "confused/pr/dingo"}
     curve = np.array(events.Tensors("confused/pr/collie")[0].tensor_proto.float_val).reshape(6, -1)
     true_positives, false_positives = curve[0], curve[1]
@@ -147,15 +150,6 @@ def test_curves_of_the_most_confused_breeds(writer: SummaryWriter, scored: tuple
     assert false_positives[0] == 5
     at_half = curve.shape[1] // 2
     assert (true_positives[at_half], false_positives[at_half]) == (1, 1)
-
-
-def test_the_confusion_picture_is_written(writer: SummaryWriter, scored: tuple[np.ndarray, np.ndarray]) -> None:
-    board.log_confusion(writer, *scored, CLASSES, step=4)
-    events = read(writer)
-    picture = image(events, "confused/matrix")
-    np.testing.assert_array_equal(picture, board.confusion_picture(*scored, CLASSES, [2, 3]))
-    assert min(picture.shape[:2]) > 300
-    assert events.Images("confused/matrix")[0].step == 4
 
 
 def test_confusion_counts(scored: tuple[np.ndarray, np.ndarray]) -> None:
@@ -167,8 +161,7 @@ def test_confusion_counts(scored: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_nothing_is_drawn_without_errors(writer: SummaryWriter) -> None:
-    board.log_confusion(writer, np.eye(4), np.arange(4), CLASSES)
-    board.log_pr_curves(writer, np.eye(4), np.arange(4), CLASSES)
+    board.log_confused(writer, np.eye(4), np.arange(4), CLASSES)
     tags = read(writer).Tags()
     assert tags["images"] == []
     assert tags["tensors"] == []

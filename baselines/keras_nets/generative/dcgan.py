@@ -54,17 +54,7 @@ def _batch_norm(spec: DCGANSpec, name: str) -> keras.layers.Layer:
 
 
 class Pair:
-    """What ``baselines.generative.gan`` needs of a framework; pictures are NumPy (n, h, w, c) in [0, 1].
-
-    Args:
-        spec: the architecture of both networks.
-        channels: channels of the pictures.
-        image_size: their side in pixels.
-        lr: rate of both Adams.
-        beta1: their first beta.
-        smoothing: what real pictures' target 1 is lowered by (Salimans et al. 2016, one-sided label smoothing).
-        seed: of the initial weights.
-    """
+    """See ``baselines.generative.gan.Pair``."""
 
     def __init__(
         self, spec: DCGANSpec, channels: int, image_size: int, lr: float, beta1: float, smoothing: float, seed: int
@@ -79,11 +69,7 @@ class Pair:
         self._compiled = tf.function(self._step)  # one graph a pair: its variables are this pair's
 
     def step(self, real: np.ndarray, noise: np.ndarray) -> tuple[float, float, float, float]:
-        """One step of the discriminator on real and made pictures, then one of the generator.
-
-        Returns:
-            The losses of discriminator and generator, and the mean probability "real" of real and of made pictures.
-        """
+        """One step of the discriminator on real and made pictures, then one of the generator."""
         figures = self._compiled(tf.constant(real), tf.constant(noise))
         return tuple(float(figure) for figure in figures)  # type: ignore[return-value]
 

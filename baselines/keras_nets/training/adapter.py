@@ -16,8 +16,7 @@ from baselines.contract.config import FitConfig
 from baselines.contract.lines import epoch_line
 from baselines.contract.trainer import EpochHook, Outcome, peak_process_mb
 from baselines.data.datasets import Dataset, Part
-from baselines.keras_nets.training.callback_base import StatefulCallback
-from baselines.keras_nets.training.callbacks import Board, Progress, Rates, Records, Throughput
+from baselines.keras_nets.training.callbacks import Board, Progress, Rates, Records, StatefulCallback, Throughput
 from baselines.keras_nets.training.compile import compile_model, computing_in, outputs_of, seed_everything, set_rate
 from baselines.keras_nets.training.feed import Feed, ordered
 from baselines.keras_nets.training.monitors import BestWeights, EarlyStop, StopOnNaN

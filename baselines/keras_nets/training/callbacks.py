@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,11 +26,46 @@ import numpy as np
 
 from baselines.contract.config import FitConfig
 from baselines.contract.schedules import rate_at
-from baselines.keras_nets.training.callback_base import Logs, StatefulCallback, figures_of
 from competition.console import Ticker
 from competition.errors import KitError
 from competition.record.history import History
 from competition.record.tensorboard import tensorboard
+
+Logs = dict[str, Any] | None
+
+# Columns of the kit's history by the names that Keras has for them.
+COLUMNS: Mapping[str, str] = {
+    "loss": "train_loss",
+    "accuracy": "train_accuracy",
+    "val_cross_entropy": "valid_loss",
+    "val_accuracy": "valid_accuracy",
+    "rate": "rate",
+    "images_per_second": "images_per_second",
+    "seconds": "seconds",
+}
+
+
+def figures_of(logs: Mapping[str, Any]) -> dict[str, float]:
+    """The kit's columns from Keras' logs; a model of several outputs has its first output's metrics under its name."""
+    named = dict(logs)
+    for key, value in logs.items():
+        for wanted in ("accuracy", "cross_entropy"):
+            if key.endswith(f"_{wanted}"):
+                named.setdefault(f"val_{wanted}" if key.startswith("val_") else wanted, value)
+    named.setdefault("val_cross_entropy", named.get("val_loss"))
+    return {column: float(named[name]) for name, column in COLUMNS.items() if named.get(name) is not None}
+
+
+class StatefulCallback(keras.callbacks.Callback, ABC):
+    """A callback that remembers epochs; ``Resume`` saves and restores what it says."""
+
+    @abstractmethod
+    def get_state(self) -> dict[str, Any]:
+        """JSON-able values."""
+
+    @abstractmethod
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``get_state`` gave."""
 
 
 class Rates(StatefulCallback):
@@ -160,12 +196,15 @@ class Board(keras.callbacks.Callback):
 
     Args:
         folder: of the event file.
+
+    Attributes:
         batch: images uint8 (n, h, w, c) as the network sees them before normalisation, to be shown once; or None.
     """
 
-    def __init__(self, folder: Path, batch: np.ndarray | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.folder, self.batch = folder, batch
+        self.folder = folder
+        self.batch: np.ndarray | None = None
         self._open = ExitStack()
         self._writer: Any = None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from baselines.keras_nets.training.callback_base import Logs, StatefulCallback, figures_of
+from baselines.keras_nets.training.callbacks import Logs, StatefulCallback, figures_of
 from baselines.keras_nets.training.weights import save_own_weights
 from competition.console import say
 from competition.errors import KitError
@@ -84,22 +84,16 @@ class BestWeights(_Monitor):
     Args:
         path: of the file.
         monitor: see ``_Monitor``.
-        write: what writes them, ``(model, path)``.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        monitor: str = "valid_loss",
-        write: Callable[[keras.Model, Path], None] = save_own_weights,
-    ) -> None:
+    def __init__(self, path: Path, monitor: str = "valid_loss") -> None:
         super().__init__(monitor)
-        self.path, self.write = path, write
+        self.path = path
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Write, where the epoch is better than all before it."""
         if self.look(epoch, logs):
-            self.write(self.model, self.path)
+            save_own_weights(self.model, self.path)
 
 
 class EarlyStop(_Monitor):

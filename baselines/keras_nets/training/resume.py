@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from baselines.keras_nets.training.callback_base import Logs, StatefulCallback
+from baselines.keras_nets.training.callbacks import Logs, StatefulCallback
 from competition.console import say
 from competition.errors import ResumeError
 from competition.training.engine.interrupt import Interrupt

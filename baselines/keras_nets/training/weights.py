@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from baselines.port import require_same
 from competition.errors import WeightsError
 from competition.files import read_arrays, write_arrays
 
@@ -40,14 +41,7 @@ def assign_arrays(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) ->
         WeightsError: a name is missing or too many, or a shape differs: they belong to another model.
     """
     own = arrays_of(variables)
-    missing, extra = sorted(set(own) - set(arrays)), sorted(set(arrays) - set(own))
-    if missing or extra:
-        parts = [f"{len(missing)} weights missing, first {missing[0]}"] if missing else []
-        parts += [f"{len(extra)} weights unknown to it, first {extra[0]}"] if extra else []
-        raise WeightsError(f"weights of another architecture: {'; '.join(parts)}")
-    for name, array in own.items():
-        if array.shape != arrays[name].shape:
-            raise WeightsError(f"weights of another size: {name} is {arrays[name].shape}, the model has {array.shape}")
+    require_same(own, arrays)
     for variable, name in zip(variables, own, strict=True):
         variable.assign(arrays[name])
 

@@ -79,15 +79,7 @@ class Autoencoder(nn.Sequential):
 
 
 class Trainer:
-    """What ``baselines.generative.autoencoder`` needs of a framework; images are NumPy (n, h, w, c) in [0, 1].
-
-    Args:
-        spec: the architecture.
-        in_channels: channels of the images.
-        image_size: their side in pixels.
-        loss: ``bce`` or ``mse``.
-        seed: of the initial weights.
-    """
+    """See ``baselines.generative.autoencoder.Trainer``."""
 
     def __init__(self, spec: AutoencoderSpec, in_channels: int, image_size: int, loss: str, seed: int) -> None:
         torch.manual_seed(seed)

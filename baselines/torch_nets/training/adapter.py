@@ -47,15 +47,6 @@ def fit_torch(
 ) -> Outcome:
     """Train a network, or go on with it; see ``baselines.contract.trainer.Fit``.
 
-    Args:
-        model: maps (n, c, h, w) to logits, in training perhaps to several (``AuxLogits``).
-        data: the data set.
-        config: the configuration.
-        run: where everything is kept.
-        save_every: seconds between two checkpoints; there is one after every epoch anyway.
-        callbacks: further fastai callbacks.
-        epoch_hooks: called with each epoch's row; what they raise ends the training.
-
     Raises:
         UsageError: the device is not there, or dropout is asked of a model without any.
         ResumeError: the checkpoint is of another training.

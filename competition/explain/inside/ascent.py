@@ -31,7 +31,6 @@ class AscentConfig:
     Attributes:
         steps: ascent steps over all octaves together.
         rate: step size of Adam.
-        space: ``frequency`` or ``pixel``.
         size: longer side of the finished picture in pixels; 0 takes the network's input size.
         octaves: sizes it is painted at, the last being ``size``.
         octave_scale: from one octave to the next.
@@ -51,7 +50,6 @@ class AscentConfig:
 
     steps: int = 256
     rate: float = 0.05
-    space: str = "frequency"
     size: int = 0
     octaves: int = 3
     octave_scale: float = 1.4
@@ -68,7 +66,6 @@ class AscentConfig:
         rules = {
             "steps": (self.steps >= self.octaves >= 1, "1 or more, and no fewer than octaves"),
             "rate": (self.rate > 0, "above 0"),
-            "space": (self.space in ("frequency", "pixel"), "frequency or pixel"),
             "size": (self.size >= 0, "0 or more"),
             "octave_scale": (self.octave_scale > 1, "above 1"),
             "jitter": (0 <= self.jitter < 1, "at least 0 and below 1, a share of the sides"),
@@ -196,9 +193,8 @@ class _Painter:
         self._adam = Adam(self.config.rate, self.config.decay)
         self._done = 0
 
-    def _sized(self, height: int, width: int) -> painted_picture.Parameters:
-        shape = (height, width, self.backend.input_shape[2])
-        return painted_picture.Spectrum(shape) if self.config.space == "frequency" else painted_picture.Pixels(shape)
+    def _sized(self, height: int, width: int) -> painted_picture.Spectrum:
+        return painted_picture.Spectrum((height, width, self.backend.input_shape[2]))
 
     def enlarge(self, height: int, width: int) -> None:
         """Go on at this size with what is painted so far."""

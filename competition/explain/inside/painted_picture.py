@@ -1,15 +1,14 @@
 """The picture that activation maximisation paints: how numbers become an image, and how its gradient flows back.
 
 Everything is NumPy, forwards and backwards by hand, so that the same ascent drives a network of any framework. The
-image is ``sigmoid(colours(latent))``; the latent is either the numbers themselves or the inverse Fourier transform of a
-scaled spectrum, in which ascent spreads over all frequencies instead of piling up in the highest ones (Olah,
-Mordvintsev and Schubert, Feature Visualization, Distill 2017).
+image is ``sigmoid(colours(latent))``; the latent is the inverse Fourier transform of a scaled spectrum, in which ascent
+spreads over all frequencies instead of piling up in the highest ones (Olah, Mordvintsev and Schubert, Feature
+Visualization, Distill 2017).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 
@@ -17,45 +16,6 @@ import numpy as np
 _COLOUR_ROOT = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], dtype=np.float32)
 _COLOURS = _COLOUR_ROOT / np.linalg.norm(_COLOUR_ROOT, axis=0).max()
 _SMOOTH = 1e-6  # keeps the derivative of total variation finite where a picture is flat
-
-
-class Parameters(Protocol):
-    """Numbers that stand for a latent picture (h, w, c)."""
-
-    def start(self, rng: np.random.Generator, deviation: float) -> np.ndarray:
-        """Random numbers to begin with."""
-
-    def latent(self, numbers: np.ndarray) -> np.ndarray:
-        """The latent picture, float32 (h, w, c)."""
-
-    def pull_back(self, gradient: np.ndarray) -> np.ndarray:
-        """Gradient with respect to the numbers, from the one with respect to the latent: the adjoint of ``latent``."""
-
-    def numbers(self, latent: np.ndarray) -> np.ndarray:
-        """Numbers that give a latent picture."""
-
-
-class Pixels:
-    """The latent itself."""
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.shape = shape
-
-    def start(self, rng: np.random.Generator, deviation: float) -> np.ndarray:
-        """Normal noise, float32 (h, w, c)."""
-        return (deviation * rng.standard_normal(self.shape)).astype(np.float32)
-
-    def latent(self, numbers: np.ndarray) -> np.ndarray:
-        """The numbers."""
-        return numbers
-
-    def pull_back(self, gradient: np.ndarray) -> np.ndarray:
-        """The gradient."""
-        return gradient
-
-    def numbers(self, latent: np.ndarray) -> np.ndarray:
-        """The latent."""
-        return latent
 
 
 class Spectrum:

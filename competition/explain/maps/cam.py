@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import cv2
 import numpy as np
 
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, nearest, require_known
 from competition.explain.networks.protocol import Backend, Target, batches, check_target, find_layer
 
 Weighing = Callable[[np.ndarray, np.ndarray], np.ndarray]  # activations, gradients (n, h, w, c) -> map (n, h, w)
@@ -124,8 +124,7 @@ def cam(
         UsageError: an unknown method, layer or engine; a layer that is no map over the image.
         KitError: activations or gradients are NaN.
     """
-    if method not in METHODS:
-        raise UsageError(f"unknown method '{method}'{nearest(method, METHODS)} Known: {', '.join(METHODS)}")
+    require_known("method", method, METHODS)
     if engine not in ("auto", "numpy", "grad-cam"):
         raise UsageError(f"unknown engine '{engine}'{nearest(engine, ('auto', 'numpy', 'grad-cam'))}")
     check_target(target, images, backend.classes)

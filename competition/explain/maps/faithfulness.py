@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from competition.errors import UsageError
-from competition.explain.maps.attribution import baseline_of
+from competition.explain.maps.attribution import blurred
 from competition.explain.networks.protocol import Backend, Target, batches, check_target
 
 
@@ -46,10 +46,8 @@ def probability(logits: np.ndarray, target: Target) -> np.ndarray:
     return np.asarray(powers[np.arange(len(logits)), main] / powers.sum(axis=1), dtype=np.float32)
 
 
-def deletion(
-    backend: Backend, images: np.ndarray, target: Target, maps: np.ndarray, *, steps: int = 20, fill: str = "grey"
-) -> Curve:
-    """Replace the most relevant pixels first; a faithful map makes the probability fall early (Petsiuk et al., 2018).
+def deletion(backend: Backend, images: np.ndarray, target: Target, maps: np.ndarray, *, steps: int = 20) -> Curve:
+    """Grey the most relevant pixels first; a faithful map makes the probability fall early (Petsiuk et al., 2018).
 
     Args:
         backend: the model.
@@ -57,16 +55,13 @@ def deletion(
         target: what the maps explain.
         maps: (n, h, w).
         steps: points of the curve after the first.
-        fill: what the pixels become, one of ``attribution.BASELINES``.
     """
-    return _curve(backend, images, baseline_of(images, fill), target, maps, steps)
+    return _curve(backend, images, np.full_like(images, 0.5), target, maps, steps)
 
 
-def insertion(
-    backend: Backend, images: np.ndarray, target: Target, maps: np.ndarray, *, steps: int = 20, fill: str = "blurred"
-) -> Curve:
-    """Start without information and bring the most relevant pixels first; arguments as ``deletion``."""
-    return _curve(backend, baseline_of(images, fill), images, target, maps, steps)
+def insertion(backend: Backend, images: np.ndarray, target: Target, maps: np.ndarray, *, steps: int = 20) -> Curve:
+    """Start with a blurred image and bring the most relevant pixels first; arguments as ``deletion``."""
+    return _curve(backend, blurred(images), images, target, maps, steps)
 
 
 def _curve(

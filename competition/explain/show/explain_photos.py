@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.data.source.names import wordnet
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, nearest, require_known
 from competition.explain.maps import attribution
 from competition.explain.maps.cam import METHODS as CAMS
 from competition.explain.maps.cam import cam
@@ -40,8 +40,7 @@ def heat(
     Raises:
         UsageError: an unknown method, or a layer for a method that looks at pixels.
     """
-    if method not in METHODS:
-        raise UsageError(f"unknown method '{method}'{nearest(method, METHODS)} Known: {', '.join(METHODS)}")
+    require_known("method", method, METHODS)
     if method in CAMS:
         return cam(backend, images, target, method=method, layer=layer)
     if layer is not None:

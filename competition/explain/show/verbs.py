@@ -98,7 +98,6 @@ class Brush:
     steps: int | None = None
     size: int | None = None
     octaves: int | None = None
-    space: str | None = None
     jitter: float | None = None
     total_variation: float | None = None
     seed: int | None = None
@@ -110,7 +109,7 @@ class Brush:
     @property
     def ascent(self) -> AscentConfig:
         """For an ascent."""
-        return AscentConfig(**self.given("steps", "size", "octaves", "space", "jitter", "total_variation", "seed"))
+        return AscentConfig(**self.given("steps", "size", "octaves", "jitter", "total_variation", "seed"))
 
     @property
     def dream(self) -> DreamConfig:

@@ -11,7 +11,7 @@ import torch
 from competition.config import TrainConfig
 from competition.data.photos.decode import read_photo
 from competition.data.source.competition_data import CompetitionData
-from competition.record.board import log_batch_images, log_confusion, log_graph, log_hparams, log_pr_curves
+from competition.record.board import log_batch_images, log_confused, log_graph, log_hparams
 from competition.record.projector import log_projector
 from competition.record.tensorboard import tensorboard
 from competition.training.engine.callbacks import KitCallback
@@ -75,8 +75,7 @@ def log_fold_end(
     predicted = [data.classes[column] for column in valid.probabilities.argmax(axis=1)]
     with tensorboard(folder) as writer:
         log_hparams(writer, config.to_dict(), {"log_loss": result.log_loss, "accuracy": result.accuracy})
-        log_pr_curves(writer, valid.probabilities, labels, data.classes)
-        log_confusion(writer, valid.probabilities, labels, data.classes)
+        log_confused(writer, valid.probabilities, labels, data.classes)
         if projector:
             log_projector(
                 writer,

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from competition.errors import UsageError, nearest
+from competition.errors import UsageError, require_known
 from competition.training.photos.strengths import STRENGTHS, checked_photo, resized
 
 
@@ -60,8 +60,7 @@ def make_augment(name: str, size: int) -> Augment:
     Raises:
         UsageError: unknown name (the nearest one is offered), or a size below 1.
     """
-    if name not in STRENGTHS:
-        raise UsageError(f"unknown augmentation '{name}'{nearest(name, STRENGTHS)} Known: {', '.join(STRENGTHS)}")
+    require_known("augmentation", name, STRENGTHS)
     if size < 1:
         raise UsageError(f"augmentation to a side of {size} pixels is impossible: expected 1 or more")
     strength = STRENGTHS[name]

@@ -34,8 +34,7 @@ def write_run(run: RunDir, result: CVResult, prepared: Prepared, extra: dict[str
         for fold in result.folds:
             writer.add_scalar("fold/log_loss", fold.log_loss, fold.index)
             writer.add_scalar("fold/accuracy", fold.accuracy, fold.index)
-        board.log_confusion(writer, result.oof.probabilities, labels, data.classes)
-        board.log_pr_curves(writer, result.oof.probabilities, labels, data.classes)
+        board.log_confused(writer, result.oof.probabilities, labels, data.classes)
 
 
 def _fold_histories(run: RunDir, result: CVResult) -> list[dict[str, Any]]:

@@ -21,14 +21,12 @@ def numerical(function: Callable[[np.ndarray], float], at: np.ndarray, step: flo
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("kind", [painted_picture.Spectrum, painted_picture.Pixels])
 def test_chain_rule_of_the_whole_painting(
-    kind: type[painted_picture.Spectrum] | type[painted_picture.Pixels],
     shape: tuple[int, int, int],
     rng: np.random.Generator,
 ) -> None:
     """Numbers to latent to colours to image to a quadratic loss: the gradient by hand is that of finite differences."""
-    parameters, colours = kind(shape), painted_picture.colour_matrix(shape[2])
+    parameters, colours = painted_picture.Spectrum(shape), painted_picture.colour_matrix(shape[2])
     numbers = parameters.start(rng, 0.3)
     weights = rng.normal(size=shape)
 
