@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from competition.console import warn
 from competition.data.audit.report import AuditReport
 from competition.data.folds import FoldTable
 from competition.data.source.competition_data import CompetitionData
@@ -81,6 +80,7 @@ def add_member(
         with run.claimed():
             return _write(run, config, data, seen, None, whole)
     predictions = in_train[0]
+    in_test = None if in_test is None else in_test.aligned_to(in_test.ids, predictions.classes)
     member = Member.from_arrays(
         predictions.ids,
         predictions.classes,
@@ -257,7 +257,6 @@ def _write_folds(run: RunDir, member: Member, audit: AuditReport, data: Competit
     found = audit.groups()
     group = group_numbers([found.get(name, name) for name in oof.ids])
     if not member.folds_known:
-        (run / "folds.csv").unlink(missing_ok=True)
         duplicates = int((np.bincount(group)[group] > 1).sum())
         notes.append(f"its folds are unknown: they may part {count(duplicates, 'photo')} from their duplicates")
         return metrics
@@ -265,11 +264,10 @@ def _write_folds(run: RunDir, member: Member, audit: AuditReport, data: Competit
     told = crossing(group, fold)
     if told.any():
         notes.append(
-            f"its folds part {count(int(told.sum()), 'photo')} from their duplicates: the log loss of these is "
-            f"{log_loss(oof.probabilities[told], labels[told]):.4f}, of the others "
-            f"{log_loss(oof.probabilities[~told], labels[~told]):.4f}"
+            f"its folds part {count(int(told.sum()), 'photo')} from their duplicates, so its score is too good: the "
+            f"log loss of these is {log_loss(oof.probabilities[told], labels[told]):.4f}, of all "
+            f"{metrics['log_loss']:.4f}"
         )
-        warn(f"{member.name}: {notes[-1]}; its score is too good by what that makes")
     together = group_numbers(list(zip(group.tolist(), fold.tolist(), strict=True)))  # duplicates of one fold
     FoldTable(oof.ids, fold, together).save(run / "folds.csv")
     metrics["folds"] = [

@@ -146,7 +146,7 @@ def load_member(source: Source) -> Member:
     config = run.config
     foreign = config.get("engine") == MemberConfig.__name__
     if not (run / "oof.npz").is_file():
-        if foreign:
+        if foreign and (run / "test.npz").is_file():
             raise DataError(f"{run.path} has test predictions only: blend it with --by-hand {run.path}=0.2")
         raise DataError(f"{run.path} has no oof.npz: the run has not ended; start it again to continue it")
     oof = Predictions.load(run / "oof.npz")

@@ -26,7 +26,8 @@ class Optimism:
     Attributes:
         members: names of the members with other folds, or with unknown ones.
         photos: duplicates that a member's folds part, or may part.
-        duplicates: how much more these members lower the loss on those photos than elsewhere, spread over all photos.
+        duplicates: how much more these members lower the loss on those photos than elsewhere, spread over all photos,
+            and two standard errors.
         fit: how much lower the loss is where the weights were fitted on the photos that they are scored on.
     """
 
@@ -83,7 +84,8 @@ def parted_duplicates(stack: Stack, place: int) -> np.ndarray:
 def _by_duplicates(stack: Stack, loss: np.ndarray, parted: np.ndarray, renest: Callable[[Stack], np.ndarray]) -> float:
     """What the members in question gain on duplicates beyond what they gain elsewhere, mean over all photos.
 
-    Where nobody else is in the blend, the duplicates' own advantage stands for it.
+    It is a bound: two standard errors of the difference are added. Where nobody else is in the blend, the duplicates'
+    own advantage stands for it.
     """
     if not parted.any() or parted.all():
         return 0.0
@@ -97,4 +99,6 @@ def _by_duplicates(stack: Stack, loss: np.ndarray, parted: np.ndarray, renest: C
             strangers=(),
         )
         gain = per_photo_loss(renest(rest), stack.labels) - loss
-    return float(parted.mean()) * max(0.0, float(gain[parted].mean() - gain[~parted].mean()))
+    on, off = gain[parted], gain[~parted]
+    error = float(np.sqrt(on.var() / len(on) + off.var() / len(off)))
+    return float(parted.mean()) * max(0.0, float(on.mean() - off.mean()) + 2 * error)
