@@ -18,7 +18,7 @@ PAGES = (
 OWN = ("dogbreed", "baselines")
 PROGRAMS = (*OWN, "make", "pip", "pytest", "python", "bash", "tensorboard", "torchrun", "accelerate", "pre-commit")
 # What a command may say that it needs, so that no test runs it.
-NEEDS = ("Kaggle", "a GPU", "real data", "time", "the internet", "a checkout")
+NEEDS = ("Kaggle", "a GPU", "real data", "time", "the internet", "a checkout", "files of yours")
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,42 @@
-"""Runs that are to be blended: loaded, compared, aligned by id and breed name before any arithmetic."""
+"""What is to be blended: runs of the kit, results of a cross-validation, predictions that were made elsewhere."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from competition.config import Config
+from competition.data.audit.report import AuditReport
 from competition.data.folds import FoldTable
 from competition.errors import DataError, ResumeError, SubmissionError, UsageError
-from competition.files import digest_of, distinct_names
-from competition.prediction.submission.template import breed_differences, count, few
+from competition.files import digest_of
+from competition.prediction.blend.foreign_values import fold_numbers, to_probabilities
+from competition.prediction.submission.template import count, few
 from competition.record.run_dir import RunDir
 from competition.types import CVResult, Predictions
 
 if TYPE_CHECKING:
-    from competition.data.source.competition_data import CompetitionData
+    from numpy.typing import ArrayLike
 
-Source = CVResult | RunDir | Path | str
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberConfig(Config):
+    """Predictions that were made elsewhere.
+
+    Attributes:
+        scale: what their numbers were: ``probabilities``, ``logits`` or ``percent``.
+        folds_from: where the folds came from, or ``unknown``.
+    """
+
+    scale: str = "probabilities"
+    folds_from: str = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -31,11 +47,13 @@ class Member:
         name: how tables and pictures call it.
         oof: out-of-fold predictions; a partial cross-validation has fewer photos.
         test: predictions of the test photos, or None.
-        folds: fold of every out-of-fold photo.
+        folds: fold of every out-of-fold photo; parts drawn by chance where they are not known.
         groups: group of duplicates of every out-of-fold photo; a photo alone is its own group.
         config_digest: digest of the run's configuration.
         data_digest: digest of the data it was trained on, None when it is not known.
         path: the run folder, None for a result that was never written.
+        foreign: it was made elsewhere; its folds may differ from the other members'.
+        folds_known: False for the parts drawn by chance.
     """
 
     name: str
@@ -46,38 +64,66 @@ class Member:
     config_digest: str = ""
     data_digest: str | None = None
     path: Path | None = None
+    foreign: bool = False
+    folds_known: bool = True
+
+    @classmethod
+    def from_arrays(
+        cls,
+        ids: Sequence[str],
+        classes: Sequence[str],
+        oof: ArrayLike,
+        test: ArrayLike | None = None,
+        folds: Sequence[object] | str | None = None,
+        *,
+        test_ids: Sequence[str] | None = None,
+        scale: str = "probabilities",
+        name: str = "notebook",
+    ) -> Member:
+        """Predictions that a notebook has in memory, to be blended with runs or written as a run folder.
+
+        Args:
+            ids: n ids of train photos, in any order.
+            classes: c breeds, in the order of the columns.
+            oof: (n, c), each row by a model that did not train on that photo.
+            test: (t, c), or None.
+            folds: (n,) names or numbers; None or ``unknown`` where nobody knows them.
+            test_ids: t ids of test photos.
+            scale: ``probabilities``, ``logits`` or ``percent``.
+            name: how tables and pictures call it.
+
+        Raises:
+            SubmissionError: shapes disagree, an id is repeated, or numbers are not what ``scale`` says.
+            UsageError: an unknown scale, or test predictions without their ids.
+        """
+        if (test is None) != (test_ids is None):
+            raise UsageError(f"{name}: test predictions and test_ids belong together: give both or neither")
+        ids, known = tuple(map(str, ids)), folds is not None and not isinstance(folds, str)
+        groups = {photo: number for number, photo in enumerate(ids)}
+        numbers = fold_numbers(folds, ids, name) if known else parts_of(np.arange(len(ids)))  # type: ignore[arg-type]
+        out_of_fold = _predictions(ids, classes, oof, scale, f"{name}, out of fold")
+        in_test = (
+            _predictions(tuple(map(str, test_ids)), classes, test, scale, f"{name}, test")
+            if test is not None and test_ids is not None
+            else None
+        )
+        fold_of = dict(zip(ids, numbers.tolist(), strict=True))
+        return cls(name, out_of_fold, in_test, fold_of, groups, out_of_fold.digest, foreign=True, folds_known=known)
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Members aligned photo by photo and breed by breed.
+def _predictions(
+    ids: tuple[str, ...], classes: Sequence[str], values: ArrayLike, scale: str, where: str
+) -> Predictions:
+    array = np.asarray(values)
+    if array.shape != (len(ids), len(classes)) or array.dtype.kind not in "fiu":
+        raise SubmissionError(
+            f"{where}: expected numbers of shape ({len(ids)}, {len(classes)}), ids x classes, got {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    return Predictions(ids, tuple(classes), to_probabilities(array, ids, scale, where, array.dtype == np.float16))
 
-    Attributes:
-        members: in the order given, names unique.
-        ids: n photo ids with out-of-fold predictions of every member.
-        classes: c breeds, sorted.
-        labels: int64 (n,).
-        folds: int64 (n,).
-        groups: int64 (n,); equal numbers mark duplicates of one another.
-        log_probabilities: float64 (m, n, c), out of fold.
-        test_ids: t test ids; empty without test predictions.
-        test_log_probabilities: float64 (m, t, c), or None.
-    """
 
-    members: tuple[Member, ...]
-    ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    folds: np.ndarray
-    groups: np.ndarray
-    log_probabilities: np.ndarray
-    test_ids: tuple[str, ...] = ()
-    test_log_probabilities: np.ndarray | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the members."""
-        return tuple(member.name for member in self.members)
+Source = CVResult | Member | RunDir | Path | str
 
 
 def load_member(source: Source) -> Member:
@@ -90,23 +136,52 @@ def load_member(source: Source) -> Member:
     """
     if isinstance(source, CVResult):
         return _from_result(source)
+    if isinstance(source, Member):
+        return source
     if not isinstance(source, RunDir | Path | str):
         raise UsageError(f"cannot blend a {type(source).__name__}: give run folders or results of cross_validate")
     run = source if isinstance(source, RunDir) else RunDir(Path(source))
     if not run.path.is_dir():
         raise ResumeError(f"{run.path} is not a run folder: there is no such folder")
     config = run.config
+    foreign = config.get("engine") == MemberConfig.__name__
     if not (run / "oof.npz").is_file():
+        if foreign and (run / "test.npz").is_file():
+            raise DataError(f"{run.path} has test predictions only: blend it with --by-hand {run.path}=0.2")
         raise DataError(f"{run.path} has no oof.npz: the run has not ended; start it again to continue it")
     oof = Predictions.load(run / "oof.npz")
-    table = FoldTable.load(run / "folds.csv")
-    folds, groups = (dict(zip(table.ids, column.tolist(), strict=True)) for column in (table.fold, table.group))
+    known = not foreign or (run / "folds.csv").is_file()
+    folds, groups = _split_of(run) if known else ({}, {})
+    if foreign:
+        groups = _found_groups(run, oof.ids)
+    if not known:
+        folds = dict(zip(oof.ids, parts_of(group_numbers([groups[name] for name in oof.ids])).tolist(), strict=True))
     lacking = [name for name in oof.ids if name not in folds]
     if lacking:
         raise DataError(f"{run / 'folds.csv'} lacks {count(len(lacking), 'photo')} of oof.npz: {few(lacking)}")
     test = Predictions.load(run / "test.npz") if (run / "test.npz").is_file() else None
     name = run.path.name or run.path.resolve().name
-    return Member(name, oof, test, folds, groups, digest_of(config), run.manifest.get("data_digest"), run.path)
+    digests = digest_of(config), run.manifest.get("data_digest")
+    return Member(name, oof, test, folds, groups, *digests, run.path, foreign, known)
+
+
+def _split_of(run: RunDir) -> tuple[dict[str, int], dict[str, int]]:
+    """Fold and group of every photo."""
+    table = FoldTable.load(run / "folds.csv")
+    fold, group = (dict(zip(table.ids, column.tolist(), strict=True)) for column in (table.fold, table.group))
+    return fold, group
+
+
+def _found_groups(run: RunDir, ids: Sequence[str]) -> dict[str, int]:
+    """Groups of duplicates as the audit found them: those of folds made elsewhere may lie in several folds."""
+    found = AuditReport.load(run.path).groups() if (run / "audit.json").is_file() else {}
+    return dict(zip(ids, group_numbers([found.get(name, name) for name in ids]).tolist(), strict=True))
+
+
+def group_numbers(names: Sequence[object]) -> np.ndarray:
+    """Groups numbered from 0 by first appearance, int64 (n,)."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.fromiter((numbers[name] for name in names), dtype=np.int64, count=len(names))
 
 
 def _from_result(result: CVResult) -> Member:
@@ -115,154 +190,13 @@ def _from_result(result: CVResult) -> Member:
     return Member(result.name or "cross-validation", result.oof, result.test, folds, groups, result.oof.digest)
 
 
-def align(members: Sequence[Member], labels: CompetitionData | Mapping[str, str], *, common: bool = False) -> Stack:
-    """Bring members into one order of photos and breeds.
-
-    Args:
-        members: at least one.
-        labels: the competition, or breed by photo id.
-        common: keep the photos that every member predicts out of fold, where some ran fewer folds; of a single common
-            fold, parts of it separate the fit of a blend from its score.
-
-    Raises:
-        SubmissionError: the members differ in breeds, photos or folds; the difference is named.
-        DataError: a photo has no label.
-        UsageError: no member, or one given twice.
-    """
-    if not members:
-        raise UsageError("there is no run to blend")
-    members = _with_unique_names(members)
-    if common:
-        members = _on_common_photos(members)
-    first = members[0]
-    for other in members[1:]:
-        _require_same(first, other)
-    classes = tuple(sorted(first.oof.classes))
-    breed_of = labels if isinstance(labels, Mapping) else {photo.id: str(photo.breed) for photo in labels.train}
-    ids = first.oof.ids
-    test_ids = first.test.ids if first.test is not None else ()
-    group_of = {name: number for number, name in enumerate(dict.fromkeys(first.groups[name] for name in ids))}
-    groups = np.array([group_of[first.groups[name]] for name in ids], dtype=np.int64)
-    folds = np.array([first.folds[name] for name in ids], dtype=np.int64)
-    if common and len(np.unique(folds)) == 1:
-        folds = _parts(groups)
-    return Stack(
-        tuple(members),
-        ids,
-        classes,
-        label_indices(ids, classes, breed_of),
-        folds,
-        groups,
-        np.stack([member.oof.aligned_to(ids, classes).log_probabilities for member in members]),
-        test_ids,
-        np.stack([member.test.aligned_to(test_ids, classes).log_probabilities for member in members if member.test])
-        if test_ids
-        else None,
-    )
+def crossing(groups: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Bool (n,): photos of a group that lies in more than one fold, of groups numbered from 0."""
+    pairs = np.unique(np.stack([groups, folds]), axis=1)
+    return np.bincount(pairs[0], minlength=int(groups.max()) + 1)[groups] > 1
 
 
-def _on_common_photos(members: Sequence[Member]) -> tuple[Member, ...]:
-    """The members with the photos that all of them predict; their order is the first one's."""
-    shared = set(members[0].oof.ids).intersection(*(member.oof.ids for member in members))
-    ids = tuple(name for name in members[0].oof.ids if name in shared)
-    if not ids:
-        names = ", ".join(member.name for member in members)
-        raise SubmissionError(f"runs {names} have no out-of-fold photo in common: let them run the same folds")
-    return tuple(replace(member, oof=member.oof.aligned_to(ids, member.oof.classes)) for member in members)
-
-
-def _parts(groups: np.ndarray) -> np.ndarray:
-    """Five parts of one fold, duplicates together: int64 (n,). No model trained on any of these photos."""
+def parts_of(groups: np.ndarray) -> np.ndarray:
+    """Five parts by chance, int64 (n,), of groups numbered from 0: duplicates stay together."""
     order = np.random.default_rng(0).permutation(int(groups.max()) + 1)
     return (order % 5)[groups]
-
-
-def label_indices(ids: Sequence[str], classes: Sequence[str], breed_of: Mapping[str, str]) -> np.ndarray:
-    """Class index of every photo, int64 (n,).
-
-    Raises:
-        DataError: a photo has no label, or one that is not among the classes.
-    """
-    lacking = [name for name in ids if name not in breed_of]
-    if lacking:
-        raise DataError(
-            f"{count(len(lacking), 'photo')} of the run without a label in the data: {few(lacking)}; "
-            "give the data that the run was trained on (--data)"
-        )
-    index = {name: position for position, name in enumerate(classes)}
-    unknown = [name for name in ids if breed_of[name] not in index]
-    if unknown:
-        raise DataError(f"the run does not know the breed '{breed_of[unknown[0]]}' of photo '{unknown[0]}'")
-    return np.fromiter((index[breed_of[name]] for name in ids), dtype=np.int64, count=len(ids))
-
-
-def _with_unique_names(members: Sequence[Member]) -> tuple[Member, ...]:
-    """Refuse a run given twice; tell runs of the same folder name apart by the folders above."""
-    paths = [member.path.resolve() for member in members if member.path is not None]
-    name_of = dict(zip(paths, distinct_names(paths), strict=True))
-    names = [name_of[member.path.resolve()] if member.path is not None else member.name for member in members]
-    first: dict[str, int] = {}
-    for position, member in enumerate(members):
-        twin = first.setdefault(member.oof.digest, position)
-        if twin != position and names[twin] == names[position]:
-            raise UsageError(f"run '{names[twin]}' was given twice: give each run once")
-        if twin != position:
-            raise UsageError(
-                f"runs '{names[twin]}' and '{names[position]}' hold the same predictions: give each run once"
-            )
-    return tuple(
-        replace(member, name=name if names.count(name) == 1 else f"{name} #{position + 1}")
-        for position, (name, member) in enumerate(zip(names, members, strict=True))
-    )
-
-
-def _require_same(first: Member, other: Member) -> None:
-    """Refuse two runs that cannot be compared photo by photo.
-
-    Raises:
-        SubmissionError: other breeds, other photos, other folds or other data.
-    """
-    breeds = breed_differences(other.oof.classes, first.oof.classes)
-    if breeds:
-        raise SubmissionError(f"run '{other.name}' has other breeds than '{first.name}': {'; '.join(breeds)}")
-    _require_same_ids(first, other, "out-of-fold prediction", first.oof.ids, other.oof.ids)
-    if first.data_digest and other.data_digest and first.data_digest != other.data_digest:
-        raise SubmissionError(
-            f"run '{other.name}' was trained on other data than '{first.name}' (digest {other.data_digest} against "
-            f"{first.data_digest}): photo files, labels or test photos differ"
-        )
-    _require_same_folds(first, other)
-    if (first.test is None) != (other.test is None):
-        without = first if first.test is None else other
-        raise SubmissionError(f"run '{without.name}' has no test predictions while the others do: finish it first")
-    if first.test is not None and other.test is not None:
-        _require_same_ids(first, other, "test prediction", first.test.ids, other.test.ids)
-
-
-def _require_same_ids(first: Member, other: Member, what: str, mine: Sequence[str], theirs: Sequence[str]) -> None:
-    have, want = set(theirs), set(mine)
-    parts = [
-        f"'{lacks}' lacks {count(len(names), what)} that '{has}' has ({few(names)})"
-        for lacks, has, names in ((other.name, first.name, want - have), (first.name, other.name, have - want))
-        if names
-    ]
-    if parts:
-        hint = " (--common blends on the photos that all have)" if what.startswith("out-of-fold") else ""
-        raise SubmissionError(f"the runs cover different photos: {'; '.join(parts)}{hint}")
-
-
-def _require_same_folds(first: Member, other: Member) -> None:
-    """The same split may number its folds in another order; photos may not sit in other companies."""
-    pairs = Counter((first.folds[name], other.folds[name]) for name in first.oof.ids)
-    partner: dict[int, int] = {}
-    for (a, b), _ in pairs.most_common():
-        if a not in partner and b not in partner.values():
-            partner[a] = b
-    moved = [name for name in first.oof.ids if partner.get(first.folds[name]) != other.folds[name]]
-    if moved:
-        name = moved[0]
-        raise SubmissionError(
-            f"runs '{first.name}' and '{other.name}' were made with different folds: {count(len(moved), 'photo')} sit "
-            f"elsewhere, first '{name}' (fold {first.folds[name]} against {other.folds[name]}). Make both with the "
-            "same seed, number of folds and data"
-        )

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from competition.console import warn
 from competition.data.folds import FoldTable
 from competition.errors import ResumeError, SubmissionError
 from competition.files import atomic_path, require_writable, write_csv, write_json
+from competition.prediction.blend.by_hand import ByHand, load_by_hand, mixed, told_of
 from competition.prediction.blend.combiners import COMBINERS
 from competition.prediction.blend.members import Source, load_member
 from competition.prediction.blend.study import AUTO, BlendStudy, study
@@ -39,10 +41,12 @@ class BlendConfig(Config):
     Attributes:
         members: names of the runs.
         method: ``auto`` or the name of a combiner.
+        by_hand: runs whose test predictions joined with a weight given by hand, as ``name=weight``.
     """
 
     members: tuple[str, ...] = ()
     method: str = AUTO
+    by_hand: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,16 +54,23 @@ class BlendConfig(Config):
 
 
 def blend_runs(
-    members: Sequence[Source], data: CompetitionData, out: Path, method: str = AUTO, *, common: bool = False
+    members: Sequence[Source],
+    data: CompetitionData,
+    out: Path,
+    method: str = AUTO,
+    *,
+    common: bool = False,
+    by_hand: Mapping[Path, float] = MappingProxyType({}),
 ) -> tuple[BlendStudy, SubmissionReport | None]:
     """Blend runs and leave a run folder: predictions, folds, metrics, pictures, and the submission.
 
     Args:
-        members: run folders, at least two, made with the same folds.
+        members: as for ``study.blend``; one is enough beside test predictions by hand.
         data: the competition they were trained on.
         out: the folder; a blend of the same runs there is made again, anything else is refused.
         method: ``auto`` or the name of a combiner.
         common: blend on the photos that all runs predict out of fold, where some ran fewer folds.
+        by_hand: weights, by run folder, of test predictions that join the submission without being scored.
 
     Returns:
         What was found, and what the checker said of the submission (None without test predictions).
@@ -70,19 +81,27 @@ def blend_runs(
         ResumeError: ``out`` holds another run.
     """
     run = RunDir(out)
-    _check_start(members, data, run)
-    found = study(members, data, method, common=common)
+    others = load_by_hand(by_hand)
+    _check_start(members, data, run, others)
+    found = study(members, data, method, common=common, least=1 if others else 2)
     stack = found.stack
     with run.claimed():
         config = BlendConfig(
-            name="blend", n_folds=max(2, len(np.unique(stack.folds))), members=stack.names, method=method
+            name="blend",
+            n_folds=max(2, len(np.unique(stack.folds))),
+            members=stack.names,
+            method=method,
+            by_hand=tuple(f"{other.name}={other.weight:g}" for other in others),
         )
         run.open(config, data.digest, members=[member.oof.digest for member in stack.members])
         run.update_manifest(member_paths=_member_paths(found, out))
-        return found, _fill(run, found, data)
+        report = _fill(run, found, data, others)
+    for line in _told(found, others):
+        warn(line)
+    return found, report
 
 
-def _check_start(members: Sequence[Source], data: CompetitionData, run: RunDir) -> None:
+def _check_start(members: Sequence[Source], data: CompetitionData, run: RunDir, others: Sequence[ByHand]) -> None:
     """What can be refused before the blend is computed.
 
     Raises:
@@ -95,7 +114,10 @@ def _check_start(members: Sequence[Source], data: CompetitionData, run: RunDir) 
     require_writable(run / "metrics.json")
     tests = [member.test for member in map(load_member, members)]
     if not tests or tests[0] is None:
+        if others:
+            raise SubmissionError("the runs have no test predictions: those given by hand have nothing to join")
         return
+    mixed(tests[0], others)
     lacking = set(template_for(data).ids) - set(tests[0].ids)
     if len(lacking) == len(template_for(data).ids):
         raise SubmissionError(f"the runs predict none of the {len(lacking):,} test photos: give the data of the runs")
@@ -109,12 +131,12 @@ def _member_paths(found: BlendStudy, out: Path) -> list[str]:
     return [os.path.relpath(path, out) for path in paths]
 
 
-def _fill(run: RunDir, found: BlendStudy, data: CompetitionData) -> SubmissionReport | None:
+def _fill(run: RunDir, found: BlendStudy, data: CompetitionData, others: Sequence[ByHand]) -> SubmissionReport | None:
     result = found.result
     result.oof.save(run / "oof.npz")
     _folds(found).save(run / "folds.csv")
     _inherit(run, found)
-    write_json(run / "metrics.json", _metrics(found, result))
+    write_json(run / "metrics.json", _metrics(found, result, others))
     write_csv(run / "methods.csv", list(result.table[0]), [list(row.values()) for row in result.table])
     from competition.prediction.blend.pictures import draw_pictures
 
@@ -124,7 +146,7 @@ def _fill(run: RunDir, found: BlendStudy, data: CompetitionData) -> SubmissionRe
     test = _with_prior(found, result.test, template_for(data).ids)
     test.save(run / "test.npz")
     try:
-        return write_submission(test, data, run / "submission.csv")
+        return write_submission(mixed(test, others) if others else test, data, run / "submission.csv")
     except SubmissionError as error:
         raise SubmissionError(f"the blend lies in {run.path}, but no submission could be written: {error}") from error
 
@@ -153,8 +175,16 @@ def _inherit(run: RunDir, found: BlendStudy) -> None:
                 shutil.copyfile(source, temporary)
 
 
-def _metrics(found: BlendStudy, result: EnsembleResult) -> dict[str, Any]:
-    stack, score = found.stack, found.score
+def _told(found: BlendStudy, others: Sequence[ByHand]) -> list[str]:
+    """What is to be said of test predictions that joined by hand; nothing without them."""
+    result = found.result
+    return told_of(others, result.test, result.log_loss) if result.test is not None else []
+
+
+def _metrics(found: BlendStudy, result: EnsembleResult, others: Sequence[ByHand]) -> dict[str, Any]:
+    stack, score, doubt = found.stack, found.score, found.optimism
+    notes = ["the log loss is nested: weights and temperature that scored a photo were fitted on other folds"]
+    notes += [str(doubt)] if doubt is not None else []
     folds = [_fold_metrics(found, int(fold)) for fold in np.unique(stack.folds)]
     return {
         "log_loss": result.log_loss,
@@ -170,7 +200,11 @@ def _metrics(found: BlendStudy, result: EnsembleResult) -> dict[str, Any]:
         "curve": [{"members": p.members, "added": p.added, "log_loss": p.log_loss} for p in found.curve],
         "correlation": found.loss_correlation.tolist(),
         "disagreement": found.disagreement.tolist(),
-        "notes": ["the log loss is nested: weights and temperature that scored a photo were fitted on other folds"],
+        "notes": notes + _told(found, others),
+        "optimism": doubt.most if doubt is not None else 0.0,
+        "by_hand": [
+            {"name": other.name, "weight": other.weight, "config_digest": other.config_digest} for other in others
+        ],
         "steps": {f"blend: {each.method}": each.seconds for each in found.scores},
     }
 

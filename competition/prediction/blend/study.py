@@ -10,14 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from competition.console import progress
 from competition.errors import UsageError
+from competition.prediction.blend.align import Stack, align
 from competition.prediction.blend.combiners import COMBINERS, Combiner, combiner
-from competition.prediction.blend.members import Source, Stack, align, load_member
+from competition.prediction.blend.members import Source, load_member
+from competition.prediction.blend.optimism import Optimism, optimism
 from competition.prediction.calibrate import require_folds
 from competition.record.metrics import accuracy, per_photo_loss, reliability
 from competition.types import EnsembleResult, Predictions
@@ -87,6 +90,7 @@ class BlendStudy:
         curve: score against number of members.
         loss_correlation: (m, m) Pearson correlation of the members' per-photo losses.
         disagreement: (m, m) share of photos that two members call differently.
+        optimism: by how much the nested score may be too good; None where all members keep to the same folds.
     """
 
     stack: Stack
@@ -97,6 +101,7 @@ class BlendStudy:
     curve: tuple[CurvePoint, ...]
     loss_correlation: np.ndarray
     disagreement: np.ndarray
+    optimism: Optimism | None = None
 
     @property
     def score(self) -> MethodScore:
@@ -111,11 +116,9 @@ class BlendStudy:
     @property
     def result(self) -> EnsembleResult:
         """The blend as a named result."""
-        stack = self.stack
-        test = None
+        stack, score, test = self.stack, self.score, None
         if stack.test_log_probabilities is not None:
             test = Predictions(stack.test_ids, stack.classes, self.fitted.predict(stack.test_log_probabilities))
-        score = self.score
         return EnsembleResult(
             self.chosen,
             stack.names,
@@ -132,7 +135,8 @@ def blend(members: Sequence[Source], data: CompetitionData | Mapping[str, str], 
     """Blend runs with the method that nested cross-validation and the one-standard-error rule choose.
 
     Args:
-        members: run folders or results of ``cross_validate``, at least two, made with the same folds.
+        members: at least two: run folders, results of ``cross_validate`` (these with the same folds), or predictions
+            made elsewhere (``Member.from_arrays``).
         data: the competition, or breed by photo id.
         method: ``auto``, or the name of a method in ``COMBINERS``.
 
@@ -150,9 +154,10 @@ def study(
     method: str = AUTO,
     *,
     common: bool = False,
+    least: int = 2,
 ) -> BlendStudy:
-    """As ``blend``, with everything that was found on the way; ``common`` as in ``members.align``."""
-    if len(members) < 2:
+    """As ``blend``, with everything that was found on the way; ``common`` as in ``align``, ``least`` members."""
+    if len(members) < least:
         raise UsageError(f"a blend needs at least two runs, got {len(members)}")
     if method != AUTO:
         combiner(method)
@@ -171,7 +176,8 @@ def study(
     scores = _scores(nested, fitted, seconds, stack.labels)
     chosen = choose(scores) if method == AUTO else method
     curve = size_curve(stack, _curve_method(scores, chosen))
-    return BlendStudy(stack, scores, chosen, fitted[chosen], nested[chosen], curve, *diversity(stack))
+    doubt = optimism(stack, nested[chosen], fitted[chosen], partial(nested_predictions, chosen))
+    return BlendStudy(stack, scores, chosen, fitted[chosen], nested[chosen], curve, *diversity(stack), doubt)
 
 
 def nested_predictions(name: str, stack: Stack) -> np.ndarray:

@@ -49,6 +49,8 @@ def study_lines(found: BlendStudy) -> Iterator[str]:
     yield from table(["members", "", "nested log loss", "behind the best"], curve)
     yield ""
     yield f"taken: {found.chosen} (nested log loss {score.log_loss:.4f}), {_why(found)}"
+    if found.optimism is not None:
+        yield f"optimistic: {found.optimism}"
     yield _when_to_stop(found)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from competition.errors import DataError
-from competition.prediction.blend.members import Stack, align, load_member
+from competition.prediction.blend.align import Stack, align
+from competition.prediction.blend.members import load_member
 from competition.prediction.calibrate import safe_log
 from competition.prediction.expected.expectation import Expectation, expect, expect_from_beliefs
 from competition.prediction.expected.relation import Relation, relate

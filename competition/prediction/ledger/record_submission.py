@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +42,13 @@ def record_submission(
     if known is not None:
         return (ledger.annotate(known, note) if note else known), ()
     metrics = read_json(run / "metrics.json")
-    expected = expected_score(read_case(file, run, data))
-    members = metrics.get("members") or []
+    case = read_case(file, run, data)
+    expected, members, by_hand = expected_score(case), metrics.get("members") or [], metrics.get("by_hand") or []
+    if by_hand and case.relation.kind == "other":
+        left = 1 - sum(float(each["weight"]) for each in by_hand)
+        members = [*({**each, "weight": left * float(each["weight"])} for each in members), *by_hand]
+        # Nothing is known of a mixture whose parts have no out-of-fold predictions.
+        expected = replace(expected, log_loss=math.nan, low=math.nan, high=math.nan)
     entry = Entry(
         file=ledger.name_of(file),
         digest=digest_of_file(file),

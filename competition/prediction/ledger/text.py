@@ -37,6 +37,9 @@ def ledger_lines(entries: Sequence[Entry]) -> Iterator[str]:
 
 def record_lines(entry: Entry, twins: Sequence[Entry]) -> Iterator[str]:
     """Yield what is to be said of a new row."""
+    if math.isnan(entry.oof_log_loss):
+        yield f"{entry.file}: its score cannot be foretold, parts of it have no out-of-fold predictions"
+        return
     yield (
         f"{entry.file}: expected score {entry.oof_log_loss:.4f}, 95 % interval {_interval(entry)} "
         f"for {entry.rows:,} test photos"

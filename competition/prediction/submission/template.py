@@ -96,7 +96,7 @@ def read_sample(path: Path) -> Template:
     Raises:
         SubmissionError: it is missing, empty, no CSV, lacks the id column, or repeats an id or a breed.
     """
-    with _explained(path), opened(path, _LARGEST_SAMPLE) as (stream, _):
+    with explained(path), opened(path, _LARGEST_SAMPLE) as (stream, _):
         reader = csv.reader(bounded_lines(stream))
         header = next(reader, [])
         if header[:1] != [ID_COLUMN]:
@@ -118,12 +118,12 @@ def read_header(path: Path) -> list[str]:
     Raises:
         SubmissionError: it is missing or no CSV.
     """
-    with _explained(path), opened(path, _LARGEST_SAMPLE) as (stream, _):
+    with explained(path), opened(path, _LARGEST_SAMPLE) as (stream, _):
         return next((row for row in csv.reader(bounded_lines(stream)) if row), [])
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """A file that cannot be read as CSV becomes one line."""
     try:
         yield

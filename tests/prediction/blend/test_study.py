@@ -10,8 +10,9 @@ import pytest
 
 from competition.data.source.competition_data import CompetitionData
 from competition.errors import DataError, ResumeError, SubmissionError, UsageError
+from competition.prediction.blend.align import align
 from competition.prediction.blend.combiners import COMBINERS, combiner, greedy_weights, pool_weights, simplex_weights
-from competition.prediction.blend.members import align, load_member
+from competition.prediction.blend.members import load_member
 from competition.prediction.blend.study import MethodScore, blend, choose, forward_order, nested_predictions, study
 from competition.record.metrics import log_loss, softmax
 from competition.record.run_dir import RunDir
