@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from baselines.specs.filters import apply_filter, as_picture, edges, kernel
-from competition.errors import PhotoError, UsageError, nearest
+from competition.errors import PhotoError
 
 USUAL = ("blur_wide", "gaussian", "sharpen", "edge", "laplacian", "sobel_x", "sobel_y", "emboss")
-_ENGINES = ("numpy", "pytorch", "keras")
-Engine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def engine(name: str) -> Engine:
-    """The function ``(images, kernel) -> images`` of a framework; all of them give the same.
-
-    Raises:
-        UsageError: the name is unknown.
-        KitError: Keras is asked for and not installed.
-    """
-    if name == "numpy":
-        return apply_filter
-    if name == "pytorch":
-        from baselines.torch_nets import filters as in_torch
-
-        return in_torch.apply_filter
-    if name == "keras":
-        from baselines.registry import require_keras
-
-        require_keras()
-        from baselines.keras_nets import filters as in_keras
-
-        return in_keras.apply_filter
-    raise UsageError(f"--by {name} is unknown{nearest(name, _ENGINES)} Known: {', '.join(_ENGINES)}")
 
 
 def read_photo(path: Path, size: int) -> np.ndarray:
@@ -55,27 +30,26 @@ def read_photo(path: Path, size: int) -> np.ndarray:
     return np.asarray(photo, dtype=np.float32)[None] / 255
 
 
-def write_sheet(photo: Path, out: Path, kernels: Sequence[str] = (), by: str = "numpy", size: int = 320) -> Path:
+def write_sheet(photo: Path, out: Path, kernels: Sequence[str] = (), size: int = 320) -> Path:
     """Draw the photo, the strength of its edges, and each filter's answer; returns ``out``.
 
     Args:
         photo: path of the photo.
         out: PNG to write.
         kernels: names or rows of numbers; empty takes the usual ones.
-        by: ``numpy``, ``pytorch`` or ``keras``.
         size: longer side of a picture, pixels.
 
     Raises:
-        UsageError: an unknown filter or framework, or a kernel that does not fit.
+        UsageError: an unknown filter, or a kernel that does not fit.
         PhotoError: the photo cannot be read.
     """
     from competition.pictures.figures import new_figure, save
 
-    apply, image = engine(by), read_photo(photo, size)
+    image = read_photo(photo, size)
     shown = [("photo", image[0]), ("edges (Sobel)", np.clip(edges(image)[0], 0, 1).repeat(3, axis=2))]
     for text in kernels or USUAL:
         weights = kernel(text)
-        shown.append((text, as_picture(apply(image, weights), weights)[0]))
+        shown.append((text, as_picture(apply_filter(image, weights), weights)[0]))
     columns = min(5, len(shown))
     rows = -(-len(shown) // columns)
     height, width = image.shape[1:3]

@@ -98,15 +98,6 @@ def load_into(model: Any, weights: Mapping[str, np.ndarray]) -> None:
             state[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
 
 
-def copy_weights(source: Any, target: Any) -> None:
-    """Copy every weight between two models of the same architecture, whichever frameworks they are of.
-
-    Raises:
-        WeightsError: they are not of the same architecture.
-    """
-    load_into(target, weights_of(source))
-
-
 def save_weights(model: Any, path: Path) -> None:
     """Write the weights as safetensors, atomically; what the model was made from goes into the file's header."""
     info = getattr(model, "info", None)

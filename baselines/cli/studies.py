@@ -175,13 +175,12 @@ def filters(
         typer.Option("--kernel", help="A name, or rows of numbers as '0 -1 0; -1 5 -1; 0 -1 0'; may be repeated."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The sheet, PNG.", callback=file_to_write)] = Path("filters.png"),
-    by: Annotated[str, typer.Option("--by", help="numpy, pytorch or keras: all give the same.")] = "numpy",
     size: Annotated[int, typer.Option("--size", min=32, help="Longer side of a picture on the sheet, pixels.")] = 320,
 ) -> None:
     """Apply classical filters (Sobel, edge, sharpen, blur, your own) to a photo as fixed convolutions."""
     from baselines.filter_sheet import write_sheet
 
-    print(write_sheet(photo, out, kernel or (), by, size))
+    print(write_sheet(photo, out, kernel or (), size))
 
 
 @numpy_app.command("train")

@@ -132,15 +132,25 @@ def create_trainer(spec: AutoencoderSpec, data: Dataset, framework: str, config:
         UsageError: unknown framework, or images that cannot be halved as often as the table asks.
         KitError: the framework is not installed, or the images are not square.
     """
+    module, side, channels = networks_of("autoencoder", "an autoencoder", data, framework)
+    trainer: Trainer = module.Trainer(spec, channels, side, config.loss, config.seed)
+    return trainer
+
+
+def networks_of(name: str, what: str, data: Dataset, framework: str) -> tuple[Any, int, int]:
+    """A framework's module of generative networks, and side and channels of the images.
+
+    Raises:
+        UsageError: unknown framework.
+        KitError: the framework is not installed, or the images are not square.
+    """
     height, width, channels = data.train.images.shape[1:]
     if height != width:
-        raise KitError(f"autoencoders take square images, not {height}x{width}: load them with an image size")
+        raise KitError(f"{what} takes square images, not {height}x{width}: load them with an image size")
     chosen = find_framework(framework)
     if chosen == "keras":
         require_keras()
-    module = importlib.import_module(f"baselines.{_PACKAGES[chosen]}.generative.autoencoder")
-    trainer: Trainer = module.Trainer(spec, channels, height, config.loss, config.seed)
-    return trainer
+    return importlib.import_module(f"baselines.{_PACKAGES[chosen]}.generative.{name}"), height, channels
 
 
 def fit_autoencoder(

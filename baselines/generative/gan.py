@@ -10,7 +10,6 @@ come near to (``classes``), and whether the discriminator still errs (``d_real``
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,19 +19,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from baselines.data.datasets import Dataset
-from baselines.generative.autoencoder import pixels
+from baselines.generative.autoencoder import networks_of, pixels
 from baselines.generative.galleries import save_lines, save_rows, save_tiles
-from baselines.registry import find_framework, require_keras
+from baselines.registry import find_framework
 from baselines.specs.autoencoder import DCGANSpec
 from competition.config import Config
 from competition.console import duration, progress, say, warn
-from competition.errors import KitError
 from competition.files import read_json, write_arrays, write_json
 from competition.record.history import History
 from competition.record.run_dir import RunDir
 from competition.record.tensorboard import tensorboard
 
-_PACKAGES = {"pytorch": "torch_nets", "keras": "keras_nets"}
 _JUDGED = 256  # made pictures that the figures are taken over
 _REFERENCES = 2000  # real pictures among which the nearest neighbour is looked for
 _COLUMNS = 8
@@ -194,15 +191,9 @@ def create_pair(data: Dataset, framework: str, config: GanConfig) -> Pair:
         UsageError: unknown framework, or images that cannot be halved often enough.
         KitError: the framework is not installed, or the images are not square.
     """
-    height, width, channels = data.train.images.shape[1:]
-    if height != width:
-        raise KitError(f"a DCGAN takes square images, not {height}x{width}: load them with an image size")
-    chosen = find_framework(framework)
-    if chosen == "keras":
-        require_keras()
+    module, side, channels = networks_of("dcgan", "a DCGAN", data, framework)
     spec = DCGANSpec(noise=config.noise, widths=config.widths)
-    module = importlib.import_module(f"baselines.{_PACKAGES[chosen]}.generative.dcgan")
-    pair: Pair = module.Pair(spec, channels, height, config.lr, config.beta1, config.smoothing, config.seed)
+    pair: Pair = module.Pair(spec, channels, side, config.lr, config.beta1, config.smoothing, config.seed)
     return pair
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from baselines import create_model
-from baselines.port import copy_weights, weights_of
+from baselines.port import load_into, weights_of
 from baselines.registry import MODELS
 
 # The same code and the same depth with few filters, so that a gradient step of all of them takes seconds.
@@ -41,7 +41,7 @@ def pair(name: str, image_size: int, **options: Any) -> tuple[Any, Any]:
     ours = create_model(name, "pytorch", image_size=image_size, **options)
     theirs = create_model(name, "keras", image_size=image_size, **options)
     shake(ours)
-    copy_weights(ours, theirs)
+    load_into(theirs, weights_of(ours))
     return ours, theirs
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from baselines import create_model, list_models
-from baselines.port import copy_weights, load_into, load_weights, save_weights, weights_of
+from baselines.port import load_into, load_weights, save_weights, weights_of
 from baselines.registry import MODELS
 from competition.errors import WeightsError
 from tests.baselines.pairs import (
@@ -167,7 +167,7 @@ def test_the_way_back_gives_the_same_weights() -> None:
     ours, theirs = pair("vgg11_small", 32, head="flatten", widths=(4, 4, 8, 8, 8), hidden=(6,))
     other = create_model("vgg11_small", "pytorch", head="flatten", widths=(4, 4, 8, 8, 8), hidden=(6,))
     assert not np.array_equal(weights_of(other)["fc6.weight"], weights_of(ours)["fc6.weight"])
-    copy_weights(theirs, other)
+    load_into(other, weights_of(theirs))
     for name, array in weights_of(ours).items():
         np.testing.assert_array_equal(weights_of(other)[name], array)
 

@@ -2,7 +2,7 @@
 
 Both frameworks therefore see the same images in the same order; a resumed epoch goes on where it was left.
 
-``tests/benchmarks/bench_keras_fit.py`` measures this way of feeding against arrays given to ``model.fit``.
+``tests/benchmarks/bench_fit.py`` measures this way of feeding against arrays given to ``model.fit``.
 """
 
 from __future__ import annotations

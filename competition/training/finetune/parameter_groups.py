@@ -7,7 +7,6 @@ Norms, biases and what the model exempts (position tables) have no weight decay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -99,12 +98,3 @@ def make_optimiser(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer
     # On a CPU the fused form takes a third of the time (7 million weights, one thread: 6 against 22 ms a step).
     fused = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=fused or None)
-
-
-def describe_groups(groups: Groups) -> Mapping[str, float]:
-    """Peak rate by group of layers, input first, the head last."""
-    return {group["name"]: float(group["lr"]) for group in sorted(groups, key=_from_input)}
-
-
-def _from_input(group: Mapping[str, Any]) -> tuple[bool, str]:
-    return str(group["name"]).startswith("head"), str(group["name"])

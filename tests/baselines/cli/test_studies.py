@@ -102,7 +102,7 @@ def test_a_table_is_walked_through(tmp_path) -> None:
 def test_filters_draw_a_sheet(photo, tmp_path) -> None:
     run("filters", photo, "--out", tmp_path / "sheet.png")
     assert size_of(tmp_path / "sheet.png")[0] > 1000
-    own = ("--kernel", "sharpen", "--kernel", "0 1 0; 1 -4 1; 0 1 0", "--by", "pytorch")
+    own = ("--kernel", "sharpen", "--kernel", "0 1 0; 1 -4 1; 0 1 0")
     run("filters", photo, *own, "--out", tmp_path / "two.png")
     assert size_of(tmp_path / "two.png") != size_of(tmp_path / "sheet.png")
     assert read_photo(photo, 45).shape == (1, 30, 45, 3)
@@ -110,8 +110,6 @@ def test_filters_draw_a_sheet(photo, tmp_path) -> None:
         write_sheet(tmp_path / "none.jpg", tmp_path / "x.png")
     with pytest.raises(UsageError, match="did you mean 'sobel_x'"):
         write_sheet(photo, tmp_path / "x.png", ["sobelx"])
-    with pytest.raises(UsageError, match="--by"):
-        write_sheet(photo, tmp_path / "x.png", by="jax")
     assert not (tmp_path / "x.png").exists()
 
 

@@ -21,12 +21,12 @@ FRAMEWORKS = ("pytorch", "keras")
 @pytest.fixture(scope="module")
 def runs(keras_installed: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, FitResult]:
     """One small network on the same images in both frameworks, from the same weights."""
-    from baselines.port import copy_weights
+    from baselines.port import load_into, weights_of
 
     folder, data = tmp_path_factory.mktemp("overlay"), quarters()
     options: dict[str, Any] = {"hidden": (16,), "num_classes": 4, "in_channels": 1, "image_size": 8}
     models = {framework: create_model("mlp", framework, **options) for framework in FRAMEWORKS}
-    copy_weights(models["pytorch"], models["keras"])
+    load_into(models["keras"], weights_of(models["pytorch"]))
     settings: dict[str, Any] = {
         "epochs": 3,
         "batch_size": 32,

@@ -11,7 +11,7 @@ from baselines import load_dataset
 from baselines.data.datasets import Dataset, Part
 from baselines.generative.autoencoder import ReconstructConfig, create_trainer, fit_autoencoder, with_noise
 from baselines.generative.image_quality import psnr, ssim
-from baselines.port import copy_weights, weights_of
+from baselines.port import load_into, weights_of
 from baselines.specs.autoencoder import AutoencoderSpec, smallest_side
 from competition.errors import ResumeError, UsageError
 
@@ -43,7 +43,7 @@ def quick() -> ReconstructConfig:
 def test_both_frameworks_take_the_same_steps(keras_installed, blobs, kind: str, loss: str) -> None:
     config, spec = ReconstructConfig(loss=loss), AutoencoderSpec(kind=kind).replace(**SMALL[kind])
     ours, theirs = (create_trainer(spec, blobs, name, config) for name in ("pytorch", "keras"))
-    copy_weights(ours.model, theirs.model)
+    load_into(theirs.model, weights_of(ours.model))
     clean = blobs.train.images[:16].astype(np.float32) / 255
     noisy = with_noise(clean, 0.2, np.random.default_rng(1))
     np.testing.assert_allclose(ours.encode(noisy), theirs.encode(noisy), atol=1e-5)

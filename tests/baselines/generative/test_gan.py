@@ -10,7 +10,7 @@ import pytest
 
 from baselines import load_dataset
 from baselines.generative.gan import GanConfig, classes_met, create_pair, diversity, fit_gan, warnings_of
-from baselines.port import copy_weights
+from baselines.port import load_into, weights_of
 from competition.errors import ResumeError, UsageError
 
 QUICK = GanConfig(epochs=2, batch_size=32, widths=(4, 6), noise=8, train_limit=128)
@@ -26,7 +26,7 @@ def digits():
 def test_both_frameworks_take_the_same_steps(keras_installed, digits, rng) -> None:
     ours, theirs = (create_pair(digits, name, QUICK) for name in ("pytorch", "keras"))
     for name in ("generator", "discriminator"):
-        copy_weights(getattr(ours, name), getattr(theirs, name))
+        load_into(getattr(theirs, name), weights_of(getattr(ours, name)))
     noise = rng.standard_normal((16, 8), dtype=np.float32)
     np.testing.assert_allclose(ours.generate(noise), theirs.generate(noise), atol=1e-5)
     for number in range(3):

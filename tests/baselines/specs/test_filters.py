@@ -1,4 +1,4 @@
-"""Filters: known answers, and the same in NumPy, SciPy, PyTorch and Keras."""
+"""Filters: known answers, and the same as SciPy's."""
 
 from __future__ import annotations
 
@@ -15,36 +15,10 @@ def photos(rng) -> np.ndarray:
     return rng.random((2, 13, 17, 3), dtype=np.float32)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_the_answer_is_that_of_scipy(photos, name: str) -> None:
-    expected = ndimage.correlate(photos, KERNELS[name][None, :, :, None], mode="mirror")
-    np.testing.assert_allclose(apply_filter(photos, KERNELS[name]), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", [*KERNELS, "1 2 3; 4 5 6; 7 8 9", "2"])
-def test_numpy_torch_and_keras_agree(keras_installed, photos, name: str) -> None:
-    from baselines.keras_nets import filters as in_keras
-    from baselines.torch_nets import filters as in_torch
-
-    expected = apply_filter(photos, kernel(name))
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(in_torch.apply_filter(photos, kernel(name)), expected, atol=1e-5 * scale)
-    np.testing.assert_allclose(in_keras.apply_filter(photos, kernel(name)), expected, atol=1e-5 * scale)
-
-
-def test_the_layers_have_nothing_to_train(keras_installed, photos, tmp_path) -> None:
-    import keras
-
-    from baselines.keras_nets.filters import FixedFilter2D
-    from baselines.torch_nets.filters import FixedFilter2d
-
-    assert not list(FixedFilter2d(KERNELS["edge"], 3).parameters())
-    image = keras.Input((13, 17, 3))
-    model = keras.Model(image, FixedFilter2D(KERNELS["edge"])(image))
-    assert not model.trainable_variables
-    model.save(tmp_path / "edge.keras")
-    again = keras.saving.load_model(tmp_path / "edge.keras")
-    np.testing.assert_allclose(np.asarray(again(photos)), apply_filter(photos, KERNELS["edge"]), atol=1e-5)
+def test_the_answer_is_that_of_scipy(photos, name: str) -> None:
+    expected = ndimage.correlate(photos, kernel(name)[None, :, :, None], mode="mirror")
+    np.testing.assert_allclose(apply_filter(photos, kernel(name)), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_sobel_finds_the_direction_of_a_step() -> None:

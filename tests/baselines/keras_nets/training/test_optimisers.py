@@ -9,7 +9,7 @@ import pytest
 
 from baselines import create_model
 from baselines.contract.config import ADAM_BETA2, ADAM_EPSILON, RMSPROP_EPSILON, RMSPROP_RHO, FitConfig
-from baselines.port import copy_weights, weights_of
+from baselines.port import load_into, weights_of
 
 pytestmark = pytest.mark.usefixtures("keras_installed")
 STEPS = 3
@@ -68,7 +68,7 @@ def test_three_steps_are_those_of_pytorch(values: dict[str, Any], rng: np.random
     config = FitConfig(lr=0.02, **values)
     options: dict[str, Any] = {"num_classes": 4, "in_channels": 1, "image_size": 6, "hidden": (8, 6)}
     ours, theirs = create_model("mlp", "pytorch", **options), create_model("mlp", "keras", **options)
-    copy_weights(ours, theirs)
+    load_into(theirs, weights_of(ours))
     start = weights_of(ours)
     images = rng.normal(size=(16, 6, 6, 1)).astype(np.float32)
     labels = rng.integers(4, size=16)
