@@ -265,6 +265,11 @@ class TrainConfig(Config):
         self._require_choices()
         self._require_ranges()
 
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of a fold: those in which the head alone trains, then the others."""
+        return self.freeze_epochs + self.epochs
+
     def _require_choices(self) -> None:
         choices = {
             "head_from": ("probe", "imagenet", "fresh"),
@@ -303,5 +308,5 @@ class TrainConfig(Config):
             self._require(getattr(self, key) > 0, key, "above 0")
         self._require(all(0 < share < 1 for share in self.interpolate), "interpolate", "shares between 0 and 1")
         self._require(0 <= self.mix_probability <= 1, "mix_probability", "between 0 and 1")
-        self._require(self.epochs + self.freeze_epochs >= 1, "epochs", "1 or more (or freeze_epochs)")
+        self._require(self.total_epochs >= 1, "epochs", "1 or more (or freeze_epochs)")
         self._require(all(side >= 1 for side in self.progressive), "progressive", "sides in pixels")

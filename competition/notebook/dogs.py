@@ -228,8 +228,7 @@ def contrasts(backend: Backend, found: Verdicts, data: CompetitionData, most: in
     from competition.pictures.overlays import contrast_overlay
 
     rows = found.wrong[:most] if len(found.wrong) else np.argsort(-found.loss)[:most]
-    path_of = {photo.id: photo.path for photo in data.train}
-    images = np.stack([square_input(read_photo(path_of[found.ids[row]]), backend.input_shape) for row in rows])
+    images = np.stack([square_input(read_photo(data.by_id[found.ids[row]].path), backend.input_shape) for row in rows])
     called = [found.classes[_rival(found, int(row))] for row in rows]
     given = [found.classes[found.labels[row]] for row in rows]
     towards, against = contrast_maps(backend, images, called, given)
@@ -248,10 +247,9 @@ def suspects(found: Verdicts, data: CompetitionData, most: int = 5) -> tuple[Fig
     listed = suspected_mislabels(found).suspects
     if not listed:
         return None, "Confident learning suspects no label."
-    path_of = {photo.id: photo.path for photo in data.train}
     panels = [
         Panel(
-            _pixels(path_of[found.ids[item.row]]),
+            _pixels(data.by_id[found.ids[item.row]].path),
             f"label {_words(found.classes[item.given])}",
             f"rather {_words(found.classes[item.suggested])}?",
         )
@@ -281,11 +279,10 @@ def reliability_figure(found: Verdicts) -> Figure:
 def _case(found: Verdicts, data: CompetitionData, row: int) -> Panel:
     from competition.pictures.figures import Panel
 
-    path_of = {photo.id: photo.path for photo in data.train}
     given, rival = int(found.labels[row]), _rival(found, row)
     chances = found.probabilities[row]
     return Panel(
-        _pixels(path_of[found.ids[row]]),
+        _pixels(data.by_id[found.ids[row]].path),
         f"{_words(found.classes[given])} {chances[given]:.0%}",
         f"called {_words(found.classes[rival])} {chances[rival]:.0%}",
     )

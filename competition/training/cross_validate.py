@@ -280,16 +280,15 @@ def assemble(name: str, fitted: Sequence[FoldResult], prepared: Prepared, notes:
         notes: what a reader of the score must know.
     """
     data = prepared.usable
-    breed_of = {photo.id: data.classes.index(photo.breed or "") for photo in data.train}
     joined = {
         photo: row for fold in fitted for photo, row in zip(fold.valid.ids, fold.valid.probabilities, strict=True)
     }
     ids = tuple(photo for photo in data.train_ids if photo in joined)
-    labels = np.array([breed_of[photo] for photo in ids], dtype=np.int64)
+    labels = data.labels_of(ids)
     raw = Predictions(ids, data.classes, np.stack([joined[photo] for photo in ids]))
     temperature = fit_temperature(raw.log_probabilities, labels)
     oof = _cooled(raw, temperature)
-    folds = tuple(_calibrated(fold, temperature, breed_of) for fold in fitted)
+    folds = tuple(_calibrated(fold, temperature, data) for fold in fitted)
     tests = [fold.test for fold in folds if fold.test is not None]
     test = _mean(tests) if tests else None
     return CVResult(
@@ -308,9 +307,9 @@ def _cooled(predictions: Predictions, temperature: float) -> Predictions:
     return predictions.with_probabilities(softmax(predictions.log_probabilities, temperature))
 
 
-def _calibrated(fold: FoldResult, temperature: float, breed_of: dict[str, int]) -> FoldResult:
+def _calibrated(fold: FoldResult, temperature: float, data: CompetitionData) -> FoldResult:
     valid = _cooled(fold.valid, temperature)
-    labels = np.array([breed_of[photo] for photo in valid.ids], dtype=np.int64)
+    labels = data.labels_of(valid.ids)
     test = None if fold.test is None else _cooled(fold.test, temperature)
     figures = (log_loss(valid.probabilities, labels), accuracy(valid.probabilities, labels))
     return FoldResult(fold.index, *figures, valid, test, fold.seconds)

@@ -203,7 +203,7 @@ def _seconds_of_training(
     looking = _seconds_of_a_look(data, config.workers, config.image_size)
     valid, test = len(data.train) // config.n_folds, len(data.test)
     train_photos = len(data.train) - valid
-    read = (0 if config.cache else train_photos * (config.epochs + config.freeze_epochs)) + (
+    read = (0 if config.cache else train_photos * config.total_epochs) + (
         valid * (estimate.validated(config) + 1) + test
     )
     fold = estimate.seconds_of_a_fold(config, passes, (train_photos, valid, test)) + looking * read

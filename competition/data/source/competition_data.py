@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,41 @@ class CompetitionData:
         """int64 (n_train,): index of each train photo's breed in ``classes``."""
         index = {name: i for i, name in enumerate(self.classes)}
         return np.fromiter((index[str(photo.breed)] for photo in self.train), dtype=np.int64, count=len(self.train))
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Photo]:
+        """Train and test photos by their ids."""
+        return {photo.id: photo for photo in (*self.train, *self.test)}
+
+    def photos_of(self, ids: Sequence[str]) -> list[Photo]:
+        """Train and test photos by id, in the order given.
+
+        Raises:
+            DataError: some are not in these data; the first is named.
+        """
+        self._require("are not in these data", ids, [name for name in ids if name not in self.by_id])
+        return [self.by_id[name] for name in ids]
+
+    def labels_of(self, ids: Sequence[str], classes: Sequence[str] | None = None) -> np.ndarray:
+        """int64 (n,): index of each photo's breed in ``classes`` (by default the data's own), in the order given.
+
+        Raises:
+            DataError: a photo is not in these data or its breed is not known, or the breed is not among ``classes``.
+        """
+        index = {name: i for i, name in enumerate(self.classes if classes is None else classes)}
+        breeds = {name: self.by_id[name].breed for name in ids if name in self.by_id}
+        self._require("have no breed in these data", ids, [name for name in ids if breeds.get(name) is None])
+        strange = next((name for name in ids if breeds[name] not in index), None)
+        if strange is not None:
+            raise DataError(f"photo '{strange}' has the breed '{breeds[strange]}', which is not among the classes")
+        return np.fromiter((index[str(breeds[name])] for name in ids), dtype=np.int64, count=len(ids))
+
+    def _require(self, what: str, ids: Sequence[str], lacking: Sequence[str]) -> None:
+        if lacking:
+            raise DataError(
+                f"{len(lacking):,} of {len(ids):,} photos {what}, {self.root} (first: {lacking[0]}): give the data "
+                "of the run with --data"
+            )
 
     @cached_property
     def digest(self) -> str:

@@ -61,8 +61,7 @@ def map_photos(
     _ = folder.config  # says in one line that this is no run, before the data are searched
     loaded = load_data(data, like=run)
     stored = run_features(folder, loaded, weights) if cached else None
-    known = {photo.id: photo for photo in loaded.train}
-    photos = [known[name] for name in stored[0]] if stored is not None else list(loaded.train)
+    photos = loaded.photos_of(stored[0]) if stored is not None else list(loaded.train)
     rows = thin([str(photo.breed) for photo in photos], most)
     chosen = [photos[row] for row in rows]
     if stored is None:

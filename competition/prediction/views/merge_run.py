@@ -61,12 +61,10 @@ def adopt_merge(run: RunDir, result: CVResult, prepared: Prepared) -> CVResult:
         DataError: as ``merge_run``.
     """
     merged = merge_run(run, prepared.usable, [fold.index for fold in result.folds])
-    index_of = {name: index for index, name in enumerate(merged.oof.classes)}
-    breed_of = {photo.id: index_of[str(photo.breed)] for photo in prepared.usable.train}
     folds = []
     for fold in result.folds:
         valid = merged.oof.aligned_to(fold.valid.ids, merged.oof.classes)
-        labels = np.array([breed_of[name] for name in valid.ids], dtype=np.int64)
+        labels = prepared.usable.labels_of(valid.ids, valid.classes)
         figures = (log_loss(valid.probabilities, labels), accuracy(valid.probabilities, labels))
         folds.append(FoldResult(fold.index, *figures, valid, None, fold.seconds))
     choice = merged.choice
@@ -103,13 +101,8 @@ def merge_run(run: RunDir, data: CompetitionData, folds: Sequence[int] | None = 
     valid = _read(run, "valid_views.npz", folds)
     if not valid:
         raise DataError(f"{run.path} has no predictions per view: only runs of recipes that train a network have them")
-    index_of = {name: index for index, name in enumerate(valid[0].classes)}
-    breed_of = {photo.id: photo.breed for photo in data.train}
     ids = tuple(name for fold in valid for name in fold.ids)
-    lacking = [name for name in ids if breed_of.get(name) not in index_of]
-    if lacking:
-        raise DataError(f"{run.path} predicts photos that have no breed in these data, first: {lacking[0]}")
-    labels = np.array([index_of[str(breed_of[name])] for name in ids])
+    labels = data.labels_of(ids, valid[0].classes)
     logits = np.concatenate([fold.logits for fold in valid], axis=1)
     choice = choose_merge(logits, labels, valid[0].names)
     write_json(run / "tta.json", _described(choice))

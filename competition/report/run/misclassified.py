@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from competition.errors import DataError
 from competition.files import write_csv
 from competition.record.metrics import confusion_matrix, per_photo_loss
 from competition.types import Predictions
@@ -85,19 +84,13 @@ def verdicts(oof: Predictions, data: CompetitionData, folds: dict[str, int] | No
     Raises:
         DataError: a predicted photo is no train photo of these data, or the breeds differ.
     """
-    label_of = {photo.id: label for photo, label in zip(data.train, data.labels, strict=True)}
-    unknown = [name for name in oof.ids if name not in label_of]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} of the run's {len(oof)} photos are not in {data.root} (first: {unknown[0]}): "
-            "give the data of the run with --data"
-        )
+    labels = data.labels_of(oof.ids)
     aligned = oof.aligned_to(oof.ids, data.classes)
     return Verdicts(
         ids=aligned.ids,
         classes=tuple(data.classes),
         probabilities=aligned.probabilities,
-        labels=np.array([label_of[name] for name in aligned.ids], dtype=np.int64),
+        labels=labels,
         folds=np.array([(folds or {}).get(name, -1) for name in aligned.ids], dtype=np.int64),
     )
 

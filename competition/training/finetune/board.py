@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from competition.config import TrainConfig
@@ -67,11 +66,8 @@ def log_fold_end(
         data: photos and labels.
         projector: write the points and their thumbnails too.
     """
-    photo_of = {photo.id: photo for photo in data.train}
     valid = result.valid.aligned_to(result.valid.ids, data.classes)
-    index_of = {name: index for index, name in enumerate(data.classes)}
-    breeds = [str(photo_of[name].breed) for name in valid.ids]
-    labels = np.array([index_of[name] for name in breeds])
+    labels = data.labels_of(valid.ids)
     predicted = [data.classes[column] for column in valid.probabilities.argmax(axis=1)]
     with tensorboard(folder) as writer:
         log_hparams(writer, config.to_dict(), {"log_loss": result.log_loss, "accuracy": result.accuracy})
@@ -81,8 +77,8 @@ def log_fold_end(
                 writer,
                 valid.log_probabilities,
                 valid.ids,
-                breeds,
-                lambda name: read_photo(photo_of[name].path, _THUMBNAIL),
+                [data.classes[label] for label in labels],
+                lambda name: read_photo(data.by_id[name].path, _THUMBNAIL),
                 extra={"predicted": predicted},
                 name="log_probabilities",
             )

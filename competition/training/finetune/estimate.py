@@ -102,4 +102,4 @@ def seconds_of_a_fold(config: TrainConfig, passes: tuple[float, float], photos: 
 
 def validated(config: TrainConfig) -> int:
     """How often a fold's validation photos are looked at while it trains: sets of weights times epochs."""
-    return (1 + (config.ema_decay > 0) + len(config.interpolate)) * (config.epochs + config.freeze_epochs)
+    return (1 + (config.ema_decay > 0) + len(config.interpolate)) * config.total_epochs

@@ -20,7 +20,7 @@ from torch import nn
 from competition.config import TrainConfig
 from competition.console import duration, say
 from competition.data.source.competition_data import CompetitionData, Photo
-from competition.errors import DataError, UsageError, WeightsError
+from competition.errors import UsageError, WeightsError
 from competition.files import digest_of, digest_of_array
 from competition.record.run_dir import RunDir
 from competition.training.backbones.create import classifiers_of, create_model, linear_in
@@ -63,17 +63,12 @@ class Job:
         }
 
     def photos(self, ids: Sequence[str]) -> list[Photo]:
-        """Training photos by id, in the order given."""
-        by_id = {photo.id: photo for photo in self.data.train}
-        lacking = [name for name in ids if name not in by_id]
-        if lacking:
-            raise DataError(f"fold {self.fold.index} names photos that the data lack, first: {lacking[0]}")
-        return [by_id[name] for name in ids]
+        """Photos by id, in the order given."""
+        return self.data.photos_of(ids)
 
     def labels(self, ids: Sequence[str]) -> np.ndarray:
         """int64, indices into the classes, in the order of ``ids``."""
-        index_of = dict(zip(self.data.train_ids, self.data.labels, strict=True))
-        return np.array([index_of[name] for name in ids], dtype=np.int64)
+        return self.data.labels_of(ids)
 
 
 def check_job(
@@ -190,7 +185,7 @@ def choose_device(config: TrainConfig, model: nn.Module, photos: int) -> torch.d
         from competition.training.finetune.estimate import seconds_per_photo
 
         seconds = seconds_per_photo(model, config.image_size)
-        total = seconds * photos * (config.epochs + config.freeze_epochs)
+        total = seconds * photos * config.total_epochs
         raise UsageError(
             f"recipe '{config.name or config.backbone}' needs a GPU and there is none here: on this CPU a fold takes "
             f"about {duration(total)} ({1 / seconds:.1f} photos/s, measured just now); "

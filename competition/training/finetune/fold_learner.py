@@ -64,7 +64,7 @@ class FoldLearner(StepLearner):
             loaders,
             loss=FoldLoss(config.smoothing),
             optimiser=make_optimiser(groups, config),
-            total_epochs=config.freeze_epochs + config.epochs,
+            total_epochs=config.total_epochs,
             precision=precision,
             together=together,
             callbacks=[*own, *callbacks],

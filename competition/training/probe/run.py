@@ -194,7 +194,6 @@ def log_probe(
     data = prepared.usable
     backbones = find_backbones(config.backbones, weights)
     first = probe_blocks(backbones, config.views)[0]
-    path_of = {photo.id: photo.path for photo in data.train}
     with tensorboard(run / "tensorboard" / "probe") as writer:
         for step, row in enumerate(outcome.candidates):
             writer.add_scalar(f"probe/{row['design']}/log_loss", row["log_loss"], step)
@@ -205,7 +204,7 @@ def log_probe(
                 embed(data.train, [first], config)[first.name],
                 data.train_ids,
                 [photo.breed or "" for photo in data.train],
-                lambda name: read_photo(path_of[name], min_side=64),
+                lambda name: read_photo(data.by_id[name].path, min_side=64),
                 name=first.name,
             )
         except ValueError as error:

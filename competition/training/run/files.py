@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from competition.data.folds import FoldTable
 from competition.data.source.competition_data import CompetitionData
 from competition.files import read_json, write_json
@@ -28,8 +26,7 @@ def write_run(run: RunDir, result: CVResult, prepared: Prepared, extra: dict[str
     history.rows = [dict(row) for row in extra.get("candidates", ())] or _fold_histories(run, result)
     history.save()
     data = prepared.usable
-    index_of = dict(zip(data.train_ids, data.labels.tolist(), strict=True))
-    labels = np.array([index_of[name] for name in result.oof.ids], dtype=np.int64)
+    labels = data.labels_of(result.oof.ids)
     with tensorboard(run / "tensorboard" / "summary") as writer:
         for fold in result.folds:
             writer.add_scalar("fold/log_loss", fold.log_loss, fold.index)
@@ -76,10 +73,9 @@ def _test_metrics(result: CVResult, everything: CompetitionData) -> dict[str, An
     The temperature, the strength of the penalty and the best epochs were all chosen out of fold, so this is a score on
     photos that decided nothing.
     """
-    breed_of = {photo.id: photo.breed for photo in everything.test}
-    if result.test is None or not breed_of or None in breed_of.values():
+    if result.test is None or not everything.test or any(photo.breed is None for photo in everything.test):
         return {}
-    labels = np.array([result.test.classes.index(str(breed_of[name])) for name in result.test.ids], dtype=np.int64)
+    labels = everything.labels_of(result.test.ids, result.test.classes)
     chances = result.test.probabilities
     return {
         "test": {
