@@ -126,7 +126,6 @@ def make_learner(
     largest = max([config.image_size, *config.progressive])
     train = TrainPhotos(
         _source(job, largest), fold.train_ids, job.labels(fold.train_ids), config.seed, config.augment,
-        config.augment_backend,
     )  # fmt: skip
     labels = job.labels(fold.valid_ids)
     files = PhotoFiles(job.photos(fold.valid_ids), config.image_size)

@@ -129,11 +129,9 @@ def _cut(positions: range, parts: int) -> list[range]:
 
 
 class TrainPhotos(Dataset[Batch]):
-    """Augmented training photos; asked for a list of places, it returns the batch. ``engine`` has no effect."""
+    """Augmented training photos; asked for a list of places, it returns the batch."""
 
-    def __init__(
-        self, source: PhotoSource, ids: Sequence[str], labels: np.ndarray, seed: int, augment: str, engine: str = ""
-    ) -> None:
+    def __init__(self, source: PhotoSource, ids: Sequence[str], labels: np.ndarray, seed: int, augment: str) -> None:
         self.source, self.ids, self.labels, self.seed, self._augment = source, list(ids), labels, seed, augment
         self._by_side: dict[int, Augment] = {}
 
