@@ -67,7 +67,7 @@ def add(
         typer.Option("--folds", help="CSV with id and fold, a column of --oof (default: fold), or 'unknown'."),
     ] = "",
     scale: Annotated[str, typer.Option("--scale", help="probabilities, logits or percent.")] = "probabilities",
-    data: Annotated[Path | None, typer.Option("--data", help="The competition: folder or archive.")] = None,
+    data: Data = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Train photos may be lacking, as those of folds that did not run.")
     ] = False,
@@ -75,7 +75,7 @@ def add(
         Path | None, typer.Option("--audit", help="A run or audit of these data; default: look at the photos now.")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where it is kept; runs/NAME.")] = None,
-    ledger: Annotated[Path, typer.Option("--ledger", help="Where the submission is written down.")] = LEDGER,
+    ledger: LedgerFile = LEDGER,
 ) -> None:
     """Check predictions that another program saved, and keep them as a run: report, doctor and blend take it."""
     from competition.console import say

@@ -275,8 +275,9 @@ def square_input(photo: np.ndarray, input_shape: tuple[int, int, int]) -> np.nda
     picture = Image.fromarray(photo.squeeze(2) if photo.shape[2:] == (1,) else photo)
     height, width, channels = input_shape
     share = min(picture.width / width, picture.height / height)
-    left, top = (picture.width - share * width) / 2, (picture.height - share * height) / 2
-    box = (left, top, left + share * width, top + share * height)
+    # share * width may come out a rounding above the photo's own width, and Pillow refuses a box that leaves the photo.
+    left, top = max(0, (picture.width - share * width) / 2), max(0, (picture.height - share * height) / 2)
+    box = (left, top, min(left + share * width, picture.width), min(top + share * height, picture.height))
     resized = picture.resize((width, height), Image.Resampling.BICUBIC, box=box).convert(
         "L" if channels == 1 else "RGB"
     )
