@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from competition.cli import main
+from competition.data.audit.report import AuditReport
 from competition.data.source.competition_data import CompetitionData
-from competition.prediction.submission.write import write_submission
+from competition.data.source.layout import load_data
+from competition.prediction.submission.write import read_submission, write_submission
 from competition.record.run_dir import RunDir
-from competition.types import Predictions
+from competition.types import CVResult, Predictions
 
 
 @pytest.fixture
@@ -89,6 +93,51 @@ def test_blend_then_list_then_score(place: Path, dogbreed: Dogbreed) -> None:
     (entry,) = json.loads(dogbreed("submission", "list", "--json").stdout)
     assert entry["public_score"] == 0.7
     assert entry["members"] == ["a", "b"]
+
+
+def as_csv(predictions: Predictions, path: Path, **columns: object) -> Path:
+    """A table as pandas users save it, breeds in falling order."""
+    table = pd.DataFrame(predictions.probabilities, columns=list(predictions.classes))[list(predictions.classes)[::-1]]
+    table.insert(0, "id", predictions.ids)
+    table.assign(**columns).to_csv(path, index=False)
+    return path
+
+
+def test_predictions_from_elsewhere_are_added_and_blended(
+    place: Path, dogbreed: Dogbreed, tiny: CompetitionData, make_cv: Callable[..., CVResult]
+) -> None:
+    theirs = make_cv("theirs", 1.0, 9)
+    assert theirs.test is not None
+    oof = as_csv(theirs.oof, place / "oof.csv", fold=np.arange(len(tiny.train)) % 4)
+    test = as_csv(theirs.test, place / "test.csv")
+    AuditReport(train_photos=len(tiny.train), data_digest=load_data(place / "data").digest).save(place / "audit")
+    common = ("--data", "data", "--audit", "audit")
+    done = dogbreed("member", "add", "theirs", "--oof", oof, "--test", test, *common)
+    assert "runs/theirs/submission.csv: valid, 80 rows" in done.stdout
+    assert f"log loss {theirs.log_loss:.4f}" in done.stderr
+    done = dogbreed("blend", "runs/a", "runs/b", "runs/theirs", "--out", "runs/all", "--data", "data")
+    assert "optimistic" in done.stdout + done.stderr  # its folds are others than those of the runs
+    dogbreed("member", "add", "public", "--test", test, *common)
+    done = dogbreed(
+        "blend", "runs/a", "runs/b", "--by-hand", "runs/public=0.25", "--out", "runs/mixed", "--data", "data"
+    )
+    assert "not known: the score" in done.stdout + done.stderr
+    mixed = read_submission(place / "runs" / "mixed" / "submission.csv", tiny).probabilities
+    fitted = Predictions.load(place / "runs" / "mixed" / "test.npz").probabilities
+    np.testing.assert_allclose(mixed, 0.75 * fitted + 0.25 * theirs.test.probabilities, atol=1e-6)
+
+
+def test_mistakes_with_predictions_from_elsewhere_are_one_line(place: Path, dogbreed: Dogbreed) -> None:
+    (place / "oof.csv").write_text("id,pug\nx,1\n")
+    for arguments in (
+        ("member", "add", "theirs", "--data", "data"),
+        ("member", "add", "theirs", "--oof", "oof.csv", "--data", "data"),
+        ("blend", "runs/a", "runs/b", "--by-hand", "runs/b=2", "--out", "runs/c", "--data", "data"),
+    ):
+        said = dogbreed(*arguments, fails=2 if "--by-hand" in arguments or "--oof" not in arguments else 1).stderr
+        assert len([line for line in said.splitlines() if line.startswith("dogbreed: ")]) == 1, said
+    assert not (place / "runs" / "theirs").exists()
+    assert not (place / "runs" / "c").exists()
 
 
 def test_doctor_prints_writes_a_page_and_json(place: Path, dogbreed: Dogbreed) -> None:
