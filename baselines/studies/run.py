@@ -1,7 +1,7 @@
 """Working through a study: its trials in Optuna's database, in this process or several, on one machine or many.
 
 Where Optuna is not installed (Colab's image has none) a study that declares its trials is worked through all the same,
-see ``experiments_plain``.
+see ``search_plain``.
 """
 
 from __future__ import annotations

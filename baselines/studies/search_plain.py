@@ -27,7 +27,7 @@ def run_trials(job: Job) -> list[dict[str, Any]]:
     """Train what is missing of the study; the same call continues it.
 
     Returns:
-        The settled trials in the order in which the study declares them, see ``experiments_run.row_of``.
+        The settled trials in the order in which the study declares them, see ``job.row_of``.
 
     Raises:
         KitError: values are to be drawn, or machines to share the study: Optuna does that.

@@ -1,8 +1,7 @@
 """What every trainer of the kit writes to TensorBoard, under the same tags, whatever framework it trains with.
 
-The functions take NumPy arrays and a ``SummaryWriter`` (``tracking.tensorboard`` opens one), so a Keras trainer calls
-them like a PyTorch one; only ``log_graph`` needs a torch model. The embedding projector is in ``board_projector.py``
-and ``log_projector`` is to be had from here.
+The functions take NumPy arrays and a ``SummaryWriter`` (``tensorboard.tensorboard`` opens one), so a Keras trainer
+calls them like a PyTorch one; only ``log_graph`` needs a torch model. The embedding projector is in ``projector.py``.
 
 | tag | what |
 |---|---|

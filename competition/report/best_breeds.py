@@ -39,7 +39,7 @@ def write_heat_map(backend: Backend, photo: Path, predicted: Predictions, path: 
     """Draw a photo beside what in it speaks for its likeliest breed (Grad-CAM), as PNG.
 
     Args:
-        backend: a network of the run, see ``run_backend.open_backend``.
+        backend: a network of the run, see ``open_run.open_backend``.
         photo: the photo.
         predicted: the run's prediction for this photo alone.
         path: the PNG to write.

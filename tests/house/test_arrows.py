@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -230,3 +231,21 @@ def test_the_baselines_load_a_framework_only_when_they_use_it() -> None:
     assert not found, "\n".join(found)
     commands = [name for path in files("baselines/cli") for name in imports(path, top_level_only=True)]
     assert {name.split(".")[0] for name in commands} <= {*sys.stdlib_module_names, "typer", "baselines", "competition"}
+
+
+def test_what_docstrings_point_at_is_there() -> None:
+    """``module.name`` in a docstring or comment is a name of that module, wherever the file has moved."""
+    paths = {module_of(path): path for package in ("competition", "baselines") for path in files(package)}
+    homes: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                homes.setdefault(node.name, set()).update(module.split(".")[-2:])  # a folder speaks for its files
+    lost = [
+        f"{path.relative_to(ROOT)}: {module}.{name}"
+        for path in paths.values()
+        for module, name in re.findall(r"``(?:\w+\.)*([a-z_]\w*)\.(\w+)(?:\(\))?``", path.read_text(encoding="utf-8"))
+        if name in homes and module not in homes[name] | {"competition", "baselines", "model"}
+        if not any(f"{other}.".endswith(f".{module}.{name}.") for other in paths)  # a folder's file
+    ]
+    assert not lost, "\n".join(lost)

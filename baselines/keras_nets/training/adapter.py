@@ -40,7 +40,7 @@ def fit_keras(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     epoch_hooks: Sequence[EpochHook] = (),
 ) -> Outcome:
-    """Train a Keras model that returns logits, or go on where its run was left; see ``frameworks.Fit``.
+    """Train a Keras model that returns logits, or go on where its run was left; see ``trainer.Fit``.
 
     Raises:
         KitError: the loss is not a number, or the device has not enough memory.

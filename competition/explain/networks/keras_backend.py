@@ -46,7 +46,7 @@ _RECTIFYING_LAYERS = (keras.layers.ReLU,)
 
 
 class KerasBackend:
-    """A Keras model, normalised float (n, h, w, c) to logits (n, classes), behind ``backend.Backend``.
+    """A Keras model, normalised float (n, h, w, c) to logits (n, classes), behind ``protocol.Backend``.
 
     A softmax at the end is passed over: the logits before it are explained.
 

@@ -1,7 +1,7 @@
 """What an explained model offers: logits, activations and gradients, as NumPy arrays whatever framework is behind it.
 
 Everything that explains (class activation maps, attributions, activation maximisation, the report) is written once, on
-this protocol. The adapters are ``torch_backend.TorchBackend`` and ``keras_backend.KerasBackend``; ``run_backend`` opens
+this protocol. The adapters are ``torch_backend.TorchBackend`` and ``keras_backend.KerasBackend``; ``open_run`` opens
 the networks of a competition run.
 
 Images are float32 (n, h, w, c) in [0, 1]; normalisation and channel order are the adapter's secret. Activations and

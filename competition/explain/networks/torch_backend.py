@@ -30,7 +30,7 @@ Hook = Callable[[Tensor], Tensor]
 
 
 class TorchBackend:
-    """A PyTorch model, normalised float (n, c, h, w) to logits (n, classes), behind ``backend.Backend``.
+    """A PyTorch model, normalised float (n, c, h, w) to logits (n, classes), behind ``protocol.Backend``.
 
     Args:
         model: the model; it gives logits, not probabilities.
@@ -187,7 +187,7 @@ class TorchBackend:
 
         return package_cam(self, images, target, method, layer)
 
-    # What follows serves this class and ``torch_engine``.
+    # What follows serves this class and ``grad_cam_package``.
 
     def tensor_of(self, target: Target) -> Tensor:
         """The target's weights on the model's device."""

@@ -1,7 +1,7 @@
 """A built kernel executed as Kaggle would: a clean process, ``input`` and ``working``, no network, no checkout.
 
 What the kernel sees is a folder in Kaggle's layout, named by ``DOGBREED_KAGGLE_ROOT``. Only what its metadata attach is
-there. It runs in this process's environment, or in an image's (``image_environment``). Two things keep the network
+there. It runs in this process's environment, or in an image's (``images/environment.py``). Two things keep the network
 away: a network namespace of its own (``unshare``, where the system allows it; it binds compiled code as well), and a
 guard in the process (audit hooks), which also hides the checkout and refuses writes to the inputs. Afterwards the
 inputs are compared with what they were.

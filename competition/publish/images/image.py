@@ -1,7 +1,7 @@
 """Software images, Kaggle's and Colab's, as data: which Python, which versions, and what is not there.
 
 An image is a TOML file beside this module, ``FAMILY-YEAR-MONTH.toml``; a family's name alone means its newest list.
-``image_list`` makes such a file from what ``pip freeze`` prints there.
+``freeze.py`` makes such a file from what ``pip freeze`` prints there.
 """
 
 from __future__ import annotations

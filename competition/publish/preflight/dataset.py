@@ -31,7 +31,7 @@ def check_dataset(
     """Look at everything that a dataset would upload.
 
     Args:
-        folder: what ``wheels.build_dataset`` made.
+        folder: what ``offline_dataset.build_dataset`` made.
         python: version on Kaggle.
         needed: distributions that must be there as wheels besides the kit.
         limit_bytes: largest dataset.

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 def train_fold(
     job: Job, *, test: bool, save_every: float, callbacks: Sequence[Any], epoch_hooks: Sequence[EpochHook]
 ) -> FoldResult:
-    """Train, predict and finish a fold; see ``learner.fit_fold``."""
+    """Train, predict and finish a fold; see ``fit_fold``."""
     # An earlier fold's learner is a circle of references; its readers must be gone before new processes are forked,
     # which would otherwise collect it themselves and complain that its readers are not their children.
     gc.collect()
